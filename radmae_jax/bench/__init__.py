@@ -1,0 +1,1 @@
+"""What runs cost, before and while they run."""

@@ -1,0 +1,194 @@
+"""Image sizes and a configuration to what an epoch will compute, before anything runs: numpy only, no jax."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from radmae_jax.config import Bins, Config
+from radmae_jax.data.binning import make_table, token_grids
+from radmae_jax.data.schedule import group_counts, training_schedule
+from radmae_jax.model.flops import training_flops
+
+# What is tried for the proposal, and how much more than the least scheduled tokens it may cost to compile fewer
+# programs and to keep larger groups.
+_SHAPES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36)
+_GROUPS = (4, 8, 16, 32, 64, 128, 256)
+_WITHIN = 3.0  # points of tokens
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One length of the table."""
+
+    tokens: int
+    images: int  # that fit it and no smaller one
+    groups: int  # scheduled, leftovers of smaller buckets included
+    full_pct: float  # real tokens of its images, in % of the tokens computed for them
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The fewest programs and largest groups within 3 points of the least tokens found."""
+
+    shapes: int
+    group: int
+    scheduled_pct: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one epoch computes. Percentages are of the real tokens, images padded to whole patches."""
+
+    images: int
+    unique_sizes: int
+    policy: str
+    pad_tokens: str
+    patch: int
+    shapes: int
+    programs: int
+    group: int
+    images_per_step: int
+    groups: int
+    steps: int
+    filler_rows: int
+    tokens: int  # real
+    ideal_tokens: int  # every image at its bucket's length
+    scheduled_tokens: int  # leftovers moved up and filler rows included
+    ideal_pct: float
+    scheduled_pct: float
+    training_flops: float  # of the scheduled epoch
+    fixed_tokens_pct: float  # every image padded to the largest sides there are
+    tokens_saved_pct: float  # scheduled against fixed
+    flops_saved_pct: float  # training FLOPs, scheduled against fixed
+    buckets: list[Bucket]
+    proposal: Proposal | None  # for the tokens policy
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray) -> Plan:
+    """Plans an epoch over images of these sizes (int arrays [N], pixels)."""
+    patch = config.model.patch
+    table = make_table(config.bins, patch, heights, widths)
+    bucket = table.assign(heights, widths)
+    schedule = training_schedule(config, table, np.arange(len(heights), dtype=np.int32), bucket)
+    lengths = np.asarray(table.lengths, np.int64)
+    real = token_grids(heights, widths, patch).prod(axis=1).astype(np.int64)
+    tokens, ideal = int(real.sum()), int(lengths[bucket].sum())
+    groups = np.asarray(schedule.groups_per_bucket)
+    flops = float(np.sum(groups * schedule.group * training_flops(lengths, config.model)))
+    sides = token_grids(np.array([heights.max()]), np.array([widths.max()]), patch)
+    largest = max(int(sides.max()) ** 2, int(lengths[-1]))
+    fixed_flops = len(real) * float(training_flops(np.asarray(largest), config.model))
+    buckets = []
+    for at, length in enumerate(table.lengths):
+        own = real[bucket == at]
+        full = 100.0 * float(own.sum()) / (length * len(own)) if len(own) else 0.0
+        buckets.append(Bucket(length, len(own), int(groups[at]), full))
+    return Plan(
+        images=len(real),
+        unique_sizes=len(np.unique(np.stack([heights, widths], axis=1), axis=0)),
+        policy=table.policy,
+        pad_tokens=table.pad_tokens,
+        patch=patch,
+        shapes=table.shapes,
+        programs=len(table.lengths),
+        group=schedule.group,
+        images_per_step=config.train.images_per_step,
+        groups=int(groups.sum()),
+        steps=schedule.steps_per_epoch,
+        filler_rows=int(groups.sum()) * schedule.group - len(real),
+        tokens=tokens,
+        ideal_tokens=ideal,
+        scheduled_tokens=schedule.scheduled_tokens,
+        ideal_pct=100.0 * ideal / tokens,
+        scheduled_pct=100.0 * schedule.scheduled_tokens / tokens,
+        training_flops=flops,
+        fixed_tokens_pct=100.0 * largest * len(real) / tokens,
+        tokens_saved_pct=100.0 * (1 - schedule.scheduled_tokens / (largest * len(real))),
+        flops_saved_pct=100.0 * (1 - flops / fixed_flops),
+        buckets=buckets,
+        proposal=propose(config.bins, patch, heights, widths) if table.policy == "tokens" else None,
+    )
+
+
+def propose(bins: Bins, patch: int, heights: np.ndarray, widths: np.ndarray) -> Proposal:
+    """K and G for an archive: small archives leave many leftovers in many buckets of large groups."""
+    real = token_grids(heights, widths, patch).prod(axis=1).astype(np.int64)
+    found = []
+    for shapes in _SHAPES:
+        table = make_table(replace(bins, shapes=shapes, lengths=()), patch, heights, widths)
+        counts = np.bincount(table.assign(heights, widths), minlength=len(table.lengths))
+        for group in _GROUPS:
+            groups = np.asarray(group_counts(counts, group, True))
+            scheduled = int(np.sum(groups * group * np.asarray(table.lengths, np.int64)))
+            found.append(Proposal(len(table.lengths), group, 100.0 * scheduled / int(real.sum())))
+    least = min(p.scheduled_pct for p in found)
+    good = [p for p in found if p.scheduled_pct <= least + _WITHIN]
+    return min(good, key=lambda p: (p.shapes, -p.group))
+
+
+def table_of(plan: Plan) -> Table:
+    """The buckets as a table to print."""
+    table = Table(title=f"Buckets: {plan.policy}, patch {plan.patch}", title_justify="left")
+    for name in ("tokens", "images", "groups", "rows an epoch", "filled %"):
+        table.add_column(name, justify="right")
+    for b in plan.buckets:
+        table.add_row(
+            f"{b.tokens:,}", f"{b.images:,}", f"{b.groups:,}", f"{b.groups * plan.group:,}", f"{b.full_pct:.1f}"
+        )
+    return table
+
+
+def summary_of(plan: Plan) -> str:
+    """The figures in words."""
+    lines = [
+        f"{plan.images:,} images of {plan.unique_sizes:,} sizes, {plan.tokens:,} tokens of "
+        f"{plan.patch} x {plan.patch} pixels",
+        f"{plan.shapes} shapes, {plan.programs} programs; an epoch: {plan.groups:,} groups of {plan.group}, "
+        f"{plan.steps:,} steps of about {plan.images_per_step:,} images, {plan.filler_rows:,} filler rows",
+        f"tokens computed: {plan.ideal_pct:.1f} % of the real ones in the ideal, {plan.scheduled_pct:.1f} % as "
+        f"scheduled; padded to one fixed size: {plan.fixed_tokens_pct:.1f} %",
+        f"saved against fixed size: {plan.tokens_saved_pct:.1f} % of the tokens, {plan.flops_saved_pct:.1f} % of the "
+        f"training FLOPs ({plan.training_flops:.3g} an epoch)",
+    ]
+    if plan.proposal and plan.scheduled_pct > plan.proposal.scheduled_pct + 0.05:
+        p = plan.proposal
+        lines.append(
+            f"proposed for this archive: --config.bins.shapes={p.shapes} --config.bins.group={p.group}, "
+            f"{p.scheduled_pct:.1f} % as scheduled"
+        )
+    return "\n".join(lines)
+
+
+def draw_plan(plan: Plan, heights: np.ndarray, widths: np.ndarray, path: Path) -> None:
+    """A PNG: the archive's token counts with the bucket lengths over them, and how full each bucket is."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    real = token_grids(heights, widths, plan.patch).prod(axis=1)
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    upper.hist(real, bins=min(200, max(10, len(np.unique(real)))), color="#4878a8")
+    for b in plan.buckets:
+        upper.axvline(b.tokens, color="#c44e52", linewidth=0.8)
+    upper.set_ylabel("images")
+    upper.set_title(
+        f"{plan.images:,} images in {plan.programs} bucket lengths ({plan.policy}): {plan.scheduled_pct:.1f} % of the "
+        f"real tokens computed, fixed size {plan.fixed_tokens_pct:.1f} %",
+        fontsize=11,
+    )
+    edges = [0, *[b.tokens for b in plan.buckets]]
+    for low, b in zip(edges, plan.buckets, strict=False):
+        lower.bar(low, 100, width=b.tokens - low, align="edge", color="#d9dde3", edgecolor="white", linewidth=0.5)
+        lower.bar(low, b.full_pct, width=b.tokens - low, align="edge", color="#4878a8", edgecolor="white", linewidth=0.5)
+    lower.set_ylabel("filled with image, %")
+    lower.set_xlabel(f"tokens ({plan.patch} x {plan.patch} pixels) of an image; red: bucket lengths")
+    lower.set_ylim(0, 100)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,236 @@
+"""The `radmae` command: arguments to one call each, figures to the screen and to --json."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from radmae_jax import __version__
+from radmae_jax.config import Config, from_arguments
+
+_TOO_MANY_BAD = 3
+_STOPPED = 4
+_CONFIG_HELP = "FILE[:variant] [--config.section.field=value ...]; a config's name alone finds the packaged ones"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one subcommand; 0 for success, 2 for bad input, 3 for too many bad files, 4 for a run that stopped."""
+    parser = _parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not options.takes_config:
+        parser.error(f"not understood: {' '.join(rest)}")
+    try:
+        return options.run(options, rest)
+    except (ValueError, OSError) as error:
+        print(f"radmae {options.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="radmae", description="Pre-trains ViT-MAE models on radiographs of any size. Not a medical device."
+    )
+    parser.add_argument("--version", action="version", version=f"radmae_jax {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    index = _add(commands, "index", _index, "a folder of radiographs to a manifest: `radmae index SRC MANIFEST.parquet`")
+    index.add_argument("paths", nargs="+", type=Path, metavar="SRC MANIFEST", help="with --show: MANIFEST alone")
+    index.add_argument("--labels", type=Path, help="CSV with a `path` column; its other columns become labels")
+    index.add_argument("--headers-only", action="store_true", help="do not decode pixels")
+    index.add_argument("--workers", type=int, help="processes (default: one a core)")
+    index.add_argument("--max-bad", type=float, default=0.5, help="share of bad files above which it exits 3")
+    index.add_argument("--salt-file", type=Path, help="key of the patient hashes (default: made beside the manifest)")
+    index.add_argument("--timeout", type=float, default=120.0, help="seconds a file may take to decode")
+    index.add_argument("--show", type=int, metavar="RECORD", help="print the path of a record of MANIFEST")
+
+    split = _add(commands, "split", _split, "a manifest to train, validation and test patients")
+    split.add_argument("manifest", type=Path)
+    split.add_argument("split", type=Path, nargs="?", help="default: MANIFEST.split.parquet")
+    split.add_argument("--fractions", type=float, nargs=3, default=(0.80, 0.05, 0.15), metavar=("TRAIN", "VAL", "TEST"))
+    split.add_argument("--seed", type=int, default=0)
+
+    plan = _add(commands, "plan", _plan, "what an epoch will compute: buckets, waste, groups, steps", config=True)
+    plan.add_argument("sizes", nargs="?", help="a manifest, a CSV of sizes, or `poster`; default: the config's data")
+    plan.add_argument("--draw", type=Path, metavar="PNG", help="draw sizes and buckets")
+
+    phantom = _add(commands, "phantom", _phantom, "synthetic radiographs as DICOM files")
+    phantom.add_argument("out", type=Path)
+    phantom.add_argument("--images", type=int, default=300)
+    phantom.add_argument("--seed", type=int, default=0)
+    phantom.add_argument("--scale", type=float, default=1.0, help="of the poster's sizes, a side")
+    phantom.add_argument("--broken", type=float, default=0.0, help="share of files broken in six ways")
+    phantom.add_argument("--workers", type=int, default=2)
+
+    pretrain = _add(commands, "pretrain", _pretrain, "train a masked autoencoder, or go on training", config=True)
+    pretrain.add_argument("--workdir", type=Path, required=True)
+    pretrain.add_argument("--profile", action="store_true", help="write a trace of a few steps to WORKDIR/profile")
+
+    reconstruct = _add(commands, "reconstruct", _reconstruct, "pictures of what a trained model makes of image files")
+    reconstruct.add_argument("workdir", type=Path)
+    reconstruct.add_argument("files", nargs="+", type=Path)
+    reconstruct.add_argument("--out", type=Path, default=Path("reconstruction.png"))
+    reconstruct.add_argument("--step", default="latest", help="a saved step, latest or best")
+
+    demo = _add(commands, "demo", _demo, "the whole way on synthetic radiographs, in about five minutes")
+    demo.add_argument("--workdir", type=Path, default=Path("runs/demo"))
+    return parser
+
+
+def _add(commands: Any, name: str, run: Any, text: str, config: bool = False) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text, epilog=f"--config {_CONFIG_HELP}" if config else None)
+    parser.set_defaults(run=run, takes_config=config)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    return parser
+
+
+def _write(options: argparse.Namespace, figures: dict[str, Any]) -> None:
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(figures, indent=2, default=str) + "\n")
+
+
+def _index(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.data.index import index
+    from radmae_jax.data.manifest import read_manifest
+
+    if options.show is not None:
+        manifest = read_manifest(options.paths[-1])
+        if not 0 <= options.show < len(manifest.paths):
+            raise ValueError(f"--show {options.show}: the manifest has records 0 to {len(manifest.paths) - 1}")
+        print(manifest.source / manifest.paths[options.show])
+        return 0
+    if len(options.paths) != 2:
+        raise ValueError(f"takes SRC and MANIFEST, got {len(options.paths)} paths")
+    source, target = options.paths
+    summary = index(
+        source, target, labels=options.labels, headers_only=options.headers_only, workers=options.workers,
+        max_bad=options.max_bad, salt_file=options.salt_file, timeout=options.timeout,
+    )  # fmt: skip
+    _write(options, asdict(summary))
+    print(
+        f"{summary.images:,} images of {summary.patients:,} patients in {target}; {summary.bad:,} bad files"
+        f"{'' if not summary.bad else f' in {target}.quarantine.parquet'} ({summary.seconds:.1f} s)"
+    )
+    for reason, count in sorted(summary.reasons.items()):
+        print(f"  {reason}: {count:,}")
+    if summary.over_limit:
+        print(f"bad files are {summary.bad_share:.1%} of all, above --max-bad {options.max_bad:.1%}", file=sys.stderr)
+        return _TOO_MANY_BAD
+    return 0
+
+
+def _split(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.data.manifest import read_manifest
+    from radmae_jax.data.splits import SIDES, make_split, write_split
+
+    manifest = read_manifest(options.manifest)
+    split = make_split(manifest, fractions=tuple(options.fractions), seed=options.seed)
+    path = options.split or Path(f"{options.manifest}.split.parquet")
+    if path.exists():
+        raise ValueError(f"{path} exists; a split in use must not change, remove it or name another")
+    write_split(split, path)
+    counts = {side: len(split.records(side)) for side in SIDES}
+    _write(options, {"split": str(path), "hash": split.hash, "images": counts})
+    print(f"{path}: " + ", ".join(f"{side} {count:,}" for side, count in counts.items()) + " images")
+    return 0
+
+
+def _plan(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.bench.plan import draw_plan, make_plan, summary_of, table_of
+
+    config = from_arguments(rest) if rest else Config()
+    heights, widths = _sizes_of(options.sizes, config)
+    plan = make_plan(config, heights, widths)
+    Console().print(table_of(plan))
+    print(summary_of(plan))
+    if options.draw:
+        draw_plan(plan, heights, widths, options.draw)
+        print(f"drawn in {options.draw}")
+    _write(options, plan.to_json())
+    return 0
+
+
+def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any]:
+    """Heights and widths of what would be trained on: a manifest's training side, or every size of a table."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from radmae_jax.data.sizes import poster_sizes, read_sizes
+
+    if sizes is None or sizes.endswith(".parquet"):
+        from radmae_jax.data.dataset import open_dataset
+
+        config = replace(config, data=replace(config.data, manifest=sizes or config.data.manifest))
+        dataset = open_dataset(config)
+        train = dataset.split.records("train")
+        return dataset.manifest.heights[train], dataset.manifest.widths[train]
+    heights, widths, counts = poster_sizes() if sizes == "poster" else read_sizes(Path(sizes))
+    return np.repeat(heights, counts), np.repeat(widths, counts)
+
+
+def _phantom(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.data.phantom import make_phantoms
+
+    with _progress(options.images) as advance:
+        summary = make_phantoms(
+            options.out, options.images, options.seed, options.scale, options.broken, options.workers, advance
+        )
+    _write(options, asdict(summary))
+    print(
+        f"{summary.images:,} files of {summary.patients:,} patients in {options.out}, {summary.broken:,} of them "
+        f"broken; labels in {options.out / 'labels.csv'} ({summary.seconds:.1f} s)"
+    )
+    return 0
+
+
+def _progress(total: int) -> Any:
+    from radmae_jax.progress import advancing
+
+    return advancing("phantoms", total)
+
+
+def _pretrain(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.train.loop import pretrain
+    from radmae_jax.train.watch import RunStopped
+
+    config = from_arguments(rest)
+    try:
+        outcome = pretrain(config, options.workdir, profile=options.profile)
+    except RunStopped as stopped:
+        print(f"radmae pretrain: {stopped}", file=sys.stderr)
+        return _STOPPED
+    _write(options, asdict(outcome))
+    print(
+        f"step {outcome.step:,} of {outcome.total_steps:,}, loss {outcome.loss:.5f}, {outcome.images:,} images in "
+        f"{outcome.seconds:.0f} s ({outcome.compile_seconds:.0f} s compiling); {options.workdir}"
+    )
+    return 0
+
+
+def _reconstruct(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.evaluate.reconstruct import reconstruct
+
+    step = int(options.step) if options.step.isdigit() else options.step
+    done = reconstruct(options.workdir, options.files, options.out, step)
+    for path, reason in done.unreadable.items():
+        print(f"{path}: {reason}", file=sys.stderr)
+    _write(options, asdict(done))
+    print(f"{len(done.errors)} images reconstructed in {done.path} (step {done.step:,})")
+    return 0
+
+
+def _demo(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.demo import demo
+
+    _write(options, asdict(demo(options.workdir)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,300 @@
+"""The schema: what a run is made of, as frozen dataclasses, read from a config file, flags or config.json."""
+
+import dataclasses
+import importlib.util
+import json
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the pixels come from and how they become numbers."""
+
+    manifest: str = ""  # Parquet written by `radmae index`
+    root: str = ""  # folder the manifest's paths are relative to; empty: the one it was indexed from
+    split: str = ""  # Parquet written by `radmae split`; empty: MANIFEST.split.parquet, made if missing
+    intensity: str = "voi"  # voi | percentile | full_range | poster
+    dtype: str = "uint16"  # dtype of a batch's pixels: uint16 | uint8 (8 bit is a lossy choice)
+    workers: int = 2  # loader processes; 0 decodes in the training process
+    threads: int = 4  # decoding threads a loader process
+    prefetch_mib: int = 512  # bound on decoded pixels waiting, all loader processes together
+    max_unreadable: float = 0.01  # share of an epoch's images that may fail to read before the run stops
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The bucket table and how images are grouped (DESIGN: bucket, group)."""
+
+    policy: str = "tokens"  # tokens | dbb | fixed | exact
+    shapes: int = 16  # K: lengths of an optimal `tokens` table
+    lengths: tuple[int, ...] = ()  # the table itself; empty: computed from the manifest's sizes
+    quantum: int = 1  # lengths are multiples of it (tokens)
+    edges: tuple[int, ...] = (1152, 1536, 1920, 2304, 2688, 3072)  # dbb: the poster's bins a side, pixels
+    max_side: int = 3072  # fixed: every image is padded to this square, pixels
+    pad_tokens: str = "masked"  # masked: padding is invisible | poster: padding is part of the image
+    group: int = 64  # G: images of one bucket dealt together
+
+
+@dataclass(frozen=True)
+class Model:
+    """A ViT-MAE (He et al. 2022; Dosovitskiy et al. 2021 for the variants)."""
+
+    variant: str = "B"  # Ti | S | B | L | H, or "custom" with the three fields below
+    width: int = 0
+    layers: int = 0
+    heads: int = 0
+    decoder_width: int = 512
+    decoder_layers: int = 8
+    decoder_heads: int = 16
+    patch: int = 48  # pixels a side of a patch
+    channels: int = 1
+    table_side: int = 64  # position tables are side x side (poster: 3072 / 48)
+    mask_ratio: float = 0.75
+    resample: str = "bilinear"  # position tables at an image's grid: bilinear | bicubic (Hugging Face)
+    decoder_positions: str = "2d"  # 2d | hf_flat (Hugging Face's one-dimensional resize)
+    norm_eps: float = 1e-6  # LayerNorm; Hugging Face's configuration has 1e-12
+    init: str = "mae"  # mae: xavier-uniform (MAE appendix A.1) | hf: N(0, 0.02)
+    dtype: str = "bfloat16"  # compute: bfloat16 | float32; parameters, softmax and losses are float32
+    attention: str = "auto"  # auto | dense | chunked
+    remat: bool = False  # recompute a block's activations in the backward pass
+    unroll: bool = False  # unroll the layers instead of a loop (slow to compile; XLA counts FLOPs right)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the reconstruction is scored by."""
+
+    kind: str = "masked_valid"  # masked_valid: masked patches, valid pixels | poster: every pixel of the grid
+    weighting: str = "pixel"  # pixel: every pixel of a step counts alike | image: every image counts alike
+    norm_pix: bool = False  # targets normalised per patch over its valid pixels (MAE section 4)
+    variance_floor: float = 1e-4  # norm_pix: smallest variance divided by, in units of full range squared
+
+
+@dataclass(frozen=True)
+class Optim:
+    """AdamW with linear warm-up and cosine decay."""
+
+    learning_rate: float = 1e-4
+    end_learning_rate: float = 1e-5
+    warmup_epochs: float = 5.0
+    b1: float = 0.9
+    b2: float = 0.95
+    weight_decay: float = 0.05
+    decay_all: bool = False  # also decay biases, norms and tokens, as the poster's run does
+    clip_norm: float = 0.0  # 0: no clipping
+
+
+@dataclass(frozen=True)
+class Train:
+    """How long, how often, on what mesh."""
+
+    epochs: int = 10
+    max_steps: int = 0  # stop after so many optimizer steps; 0: epochs decide. Schedules still span epochs
+    images_per_step: int = 1024
+    seed: int = 0
+    fsdp: int = 1  # devices that parameters are sharded over; the rest of the mesh is data
+    rows: int = 0  # rows of every program; 0: the most that keep rows * length <= tokens_per_device
+    tokens_per_device: int = 8192  # bound on a program's tokens a device when rows is 0
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2  # newest ones kept, beside the best by validation loss
+    evaluate_every: int = 500  # 0: never
+    evaluate_images: int = 512  # validation images, the first of a seeded order
+    panels_every: int = 500  # 0: never
+    panel_images: int = 4
+    max_nonfinite_steps: int = 3  # steps not applied before the run stops
+    profile_steps: int = 5  # steps traced under --profile
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a pre-training run depends on, except the data itself."""
+
+    data: Data = field(default_factory=Data)
+    bins: Bins = field(default_factory=Bins)
+    model: Model = field(default_factory=Model)
+    loss: Loss = field(default_factory=Loss)
+    optim: Optim = field(default_factory=Optim)
+    train: Train = field(default_factory=Train)
+
+
+_CHOICES = {
+    ("data", "intensity"): ("voi", "percentile", "full_range", "poster"),
+    ("data", "dtype"): ("uint16", "uint8"),
+    ("bins", "policy"): ("tokens", "dbb", "fixed", "exact"),
+    ("bins", "pad_tokens"): ("masked", "poster"),
+    ("model", "variant"): ("Ti", "S", "B", "L", "H", "custom"),
+    ("model", "resample"): ("bilinear", "bicubic"),
+    ("model", "decoder_positions"): ("2d", "hf_flat"),
+    ("model", "init"): ("mae", "hf"),
+    ("model", "dtype"): ("bfloat16", "float32"),
+    ("model", "attention"): ("auto", "dense", "chunked"),
+    ("loss", "kind"): ("masked_valid", "poster"),
+    ("loss", "weighting"): ("pixel", "image"),
+}
+
+
+def validate(config: Config) -> Config:
+    """Checks values that no type can; raises ValueError naming the field, the value and the limit."""
+    for (section, name), allowed in _CHOICES.items():
+        value = getattr(getattr(config, section), name)
+        if value not in allowed:
+            raise ValueError(f"config.{section}.{name} is {value!r}; it must be one of {', '.join(allowed)}")
+    model, bins, train = config.model, config.bins, config.train
+    limits = (
+        ("model.patch", model.patch, 8, 48),
+        ("model.channels", model.channels, 1, 3),
+        ("model.mask_ratio", model.mask_ratio, 0.0, 0.99),
+        ("model.table_side", model.table_side, 1, 4096),
+        ("bins.shapes", bins.shapes, 1, 4096),
+        ("bins.quantum", bins.quantum, 1, 4096),
+        ("bins.group", bins.group, 1, 65536),
+        ("train.epochs", train.epochs, 1, 10**6),
+        ("train.images_per_step", train.images_per_step, 1, 10**7),
+        ("train.fsdp", train.fsdp, 1, 10**6),
+        ("data.workers", config.data.workers, 0, 512),
+        ("data.max_unreadable", config.data.max_unreadable, 0.0, 1.0),
+        ("optim.warmup_epochs", config.optim.warmup_epochs, 0.0, train.epochs),
+    )
+    for name, value, low, high in limits:
+        if not low <= value <= high:
+            raise ValueError(f"config.{name} is {value}; it must be from {low} to {high}")
+    if model.channels == 2:
+        raise ValueError("config.model.channels is 2; it must be 1 or 3")
+    if bins.policy in ("tokens", "exact") and bins.pad_tokens == "poster":
+        raise ValueError(
+            f"config.bins.pad_tokens is 'poster'; policy {bins.policy!r} has no bins to fill: dbb or fixed"
+        )
+    if any(b <= a for a, b in zip(bins.lengths, bins.lengths[1:], strict=False)) or any(
+        n < 1 for n in bins.lengths
+    ):
+        raise ValueError(f"config.bins.lengths is {bins.lengths}; lengths must be positive and ascending")
+    if bins.policy == "dbb":
+        for edge in bins.edges:
+            if edge % model.patch:
+                raise ValueError(
+                    f"config.bins.edges has {edge}; edges must be multiples of the patch, {model.patch}"
+                )
+    if bins.policy == "fixed" and bins.max_side % model.patch:
+        raise ValueError(
+            f"config.bins.max_side is {bins.max_side}; it must be a multiple of patch {model.patch}"
+        )
+    return config
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain nested dictionaries, as config.json holds them (tuples become lists)."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(cls: type[T], values: dict[str, Any], where: str = "config") -> T:
+    """A dataclass from nested dictionaries; unknown keys and wrong types raise ValueError naming the field."""
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"{where}.{unknown[0]} is not a setting; {where} has: {', '.join(sorted(hints))}")
+    chosen: dict[str, Any] = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            chosen[name] = from_dict(typing.cast(type, hint), value, f"{where}.{name}")
+        elif typing.get_origin(hint) is tuple:
+            if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
+                raise ValueError(f"{where}.{name} is {value!r}; it must be a tuple of whole numbers")
+            chosen[name] = tuple(value)
+        elif hint is float and type(value) in (int, float):
+            chosen[name] = float(value)
+        elif type(value) is hint:
+            chosen[name] = value
+        else:
+            raise ValueError(f"{where}.{name} is {value!r}; it must be of type {hint.__name__}")
+    return cls(**chosen)
+
+
+def editable(config: Config | None = None) -> ml_collections.ConfigDict:
+    """The schema with its defaults as a ConfigDict, for config files to change and return."""
+    return ml_collections.ConfigDict(dataclasses.asdict(config or Config()))
+
+
+def freeze(config: ml_collections.ConfigDict) -> Config:
+    """A validated, frozen Config from what a config file returned."""
+    return validate(from_dict(Config, config.to_dict()))
+
+
+def find_config(name: str) -> Path:
+    """The file a --config value names: a path, or one of the configs that come with the package."""
+    package = Path(__file__).parent
+    stem = Path(name).name if name.endswith(".py") else f"{Path(name).name}.py"
+    candidates = [Path(name), package / "configs" / stem, package.parent / "configs" / stem]
+    for candidate in candidates:
+        if candidate.suffix == ".py" and candidate.is_file():
+            return candidate
+    raise FileNotFoundError(
+        f"--config {name}: no such file, and no config of that name comes with the package"
+    )
+
+
+def load_file(name: str, variant: str = "") -> Config:
+    """The Config that FILE's get_config(variant) returns."""
+    path = find_config(name)
+    spec = importlib.util.spec_from_file_location(f"radmae_config_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return freeze(module.get_config(variant))
+
+
+def from_arguments(arguments: list[str]) -> Config:
+    """The Config of `--config FILE[:variant] [--config.section.field=value ...]`, by ml_collections' flags."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    fixed = [_resolve(argument) for argument in arguments]
+    for at, argument in enumerate(fixed[:-1]):
+        if argument in ("--config", "-config"):
+            fixed[at + 1] = _located(fixed[at + 1])
+    try:
+        rest = values(["radmae", *fixed])[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{' '.join(arguments)}: {error}") from error
+    if rest:
+        raise ValueError(f"not understood: {' '.join(rest)}")
+    if values["config"].value is None:
+        raise ValueError("--config FILE[:variant] is needed")
+    return freeze(values["config"].value)
+
+
+def _resolve(argument: str) -> str:
+    if argument.startswith(("--config=", "-config=")):
+        flag, value = argument.split("=", 1)
+        return f"{flag}={_located(value)}"
+    return argument
+
+
+def _located(value: str) -> str:
+    name, colon, variant = value.partition(":")
+    return f"{find_config(name)}{colon}{variant}"
+
+
+def read_json(path: Path) -> Config:
+    """The Config a work directory was run with (its config.json)."""
+    return validate(from_dict(Config, json.loads(path.read_text())))
+
+
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Fields that differ, as `section.field: old -> new`."""
+    found = []
+    for name in (f.name for f in dataclasses.fields(old)):
+        a, b = getattr(old, name), getattr(new, name)
+        if dataclasses.is_dataclass(a):
+            found += differences(a, b, f"{where}{name}.")
+        elif a != b:
+            found.append(f"{where}{name}: {a!r} -> {b!r}")
+    return found

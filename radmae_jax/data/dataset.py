@@ -1,0 +1,56 @@
+"""A configuration and a manifest to everything a run reads by: split, bucket table, schedule and pixel source."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from radmae_jax.config import Config
+from radmae_jax.data.binning import BucketTable, make_table
+from radmae_jax.data.loader import Source
+from radmae_jax.data.manifest import Manifest, read_manifest
+from radmae_jax.data.schedule import Schedule, training_schedule
+from radmae_jax.data.splits import Split, make_split, read_split, write_split
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened archive; records are rows of the manifest."""
+
+    manifest: Manifest
+    split: Split
+    table: BucketTable
+    bucket: np.ndarray  # int32 [N], every record's
+    source: Source
+
+    def schedule(self, config: Config) -> Schedule:
+        """The training schedule over the split's training records."""
+        return training_schedule(config, self.table, self.split.records("train"), self.bucket)
+
+
+def open_dataset(config: Config) -> Dataset:
+    """Reads the manifest and its split (made and stored beside it if there is none yet) and fits the bucket table."""
+    if not config.data.manifest:
+        raise ValueError("config.data.manifest is empty; it must name the Parquet file that `radmae index` wrote")
+    manifest = read_manifest(Path(config.data.manifest))
+    split_path = Path(config.data.split or f"{config.data.manifest}.split.parquet")
+    if not split_path.exists():
+        if config.data.split:
+            raise FileNotFoundError(f"config.data.split is {config.data.split}: no such file; `radmae split` makes one")
+        write_split(make_split(manifest), split_path)
+    split = read_split(split_path, manifest)
+    heights, widths = manifest.heights, manifest.widths
+    table = make_table(config.bins, config.model.patch, heights, widths)
+    source = Source(
+        root=Path(config.data.root) if config.data.root else manifest.source,
+        paths=manifest.paths,
+        heights=heights,
+        widths=widths,
+        grids=table.grids(heights, widths),
+        labels=np.empty((len(heights), 0), np.int32),
+        patch=config.model.patch,
+        channels=config.model.channels,
+        dtype=config.data.dtype,
+        intensity=config.data.intensity,
+    )
+    return Dataset(manifest, split, table, table.assign(heights, widths), source)

@@ -1,0 +1,73 @@
+"""Turns patient and study identifiers into keyed hashes: equal for equal identifiers, meaningless without the salt."""
+
+import contextlib
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SALT_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The identifiers as the file has them. They never leave the process that reads the file; repr hides them."""
+
+    issuer: str = field(default="", repr=False)
+    patient_id: str = field(default="", repr=False)
+    study_uid: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """32 hexadecimal digits each. `source` says what stands for the patient: "id", "study" or "file"."""
+
+    patient: str
+    study: str
+    source: str
+
+
+def keys(identity: Identity, path: str, salt: bytes) -> Keys:
+    """Keys of one file; `path`, relative to the source, stands in where the header has no identifiers.
+
+    Without a PatientID the study is the patient, without a study the file is: images of one person may then look
+    like those of several, so the index counts them.
+    """
+    study = _keyed(salt, "study", identity.study_uid) if identity.study_uid else _keyed(salt, "file", path)
+    if identity.patient_id:
+        return Keys(patient_key(identity.issuer, identity.patient_id, salt), study, "id")
+    return Keys(study, study, "study" if identity.study_uid else "file")
+
+
+def patient_key(issuer: str, patient_id: str, salt: bytes) -> str:
+    """The key of (issuer, PatientID): the same number from two hospitals is two people."""
+    return _keyed(salt, "patient", issuer, patient_id)
+
+
+def study_key(study_uid: str, salt: bytes) -> str:
+    return _keyed(salt, "study", study_uid)
+
+
+def _keyed(salt: bytes, *parts: str) -> str:
+    """HMAC-SHA256 cut to 128 bits. Each part carries its length, so that ("a", "bc") is not ("ab", "c")."""
+    encoded = [part.encode("utf-8", "surrogateescape") for part in parts]
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+    return hmac.new(salt, message, hashlib.sha256).hexdigest()[:32]
+
+
+def load_salt(manifest: Path, salt_file: Path | None = None) -> bytes:
+    """The bytes of `salt_file`, else of MANIFEST.salt, which is made (32 random bytes, mode 0600) if missing.
+
+    Errors: FileNotFoundError for a salt file that is not there; ValueError for one under 16 bytes.
+    """
+    path = manifest.with_name(manifest.name + ".salt") if salt_file is None else salt_file
+    if salt_file is None:
+        with contextlib.suppress(FileExistsError):
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(os.urandom(SALT_BYTES))
+    salt = path.read_bytes()
+    if len(salt) < 16:
+        raise ValueError(f"salt file {path.name}: {len(salt)} bytes, at least 16")
+    return salt

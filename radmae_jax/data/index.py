@@ -1,0 +1,242 @@
+"""Turns a folder of radiographs into a manifest, and what could not be read into a quarantine table with reasons."""
+
+import hashlib
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from radmae_jax.data.codecs import ImageError
+from radmae_jax.data.identity import keys, load_salt
+from radmae_jax.data.images import inspect
+from radmae_jax.data.isolate import run_isolated
+from radmae_jax.data.journal import Journal
+from radmae_jax.data.label_file import join_labels, read_labels
+from radmae_jax.data.manifest import COLUMNS, quarantine_path, write_manifest, write_quarantine
+
+# fmt: off
+NOT_IMAGES = frozenset((
+    ".bz2", ".csv", ".db", ".doc", ".docx", ".gz", ".html", ".ini", ".json", ".jsonl", ".log", ".md",
+    ".npy", ".npz", ".parquet", ".pdf", ".py", ".tar", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml",
+    ".yaml", ".yml", ".zip",
+))
+# fmt: on
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """Counts of one index."""
+
+    images: int
+    bad: int
+    reasons: dict[str, int]  # of the bad, commonest first
+    patients: int
+    studies: int
+    without_patient_id: int  # images whose study, or file, stands for the patient
+    duplicates: int  # images whose pixels another image has too, beyond the first
+    ignored: int  # files that are no images by name
+    resumed: int  # files taken from the journal of an index that was stopped
+    label_rows_unmatched: int  # rows of the labels file without an image
+    images_without_labels: int  # images without a row; 0 where there is no labels file
+    label_columns: tuple[str, ...]
+    label_columns_ignored: tuple[str, ...]  # named like the manifest's own columns
+    bad_share: float
+    over_limit: bool  # bad_share > max_bad
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file of the source that may be an image."""
+
+    path: str  # relative, with forward slashes
+    size: int  # bytes
+    changed: int  # ns
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        return self.path, self.size, self.changed
+
+
+def index(
+    source: Path,
+    manifest: Path,
+    *,
+    labels: Path | None = None,
+    headers_only: bool = False,
+    workers: int | None = None,
+    max_bad: float = 0.5,
+    salt_file: Path | None = None,
+    timeout: float = 120.0,
+    show_progress: bool = True,
+) -> IndexSummary:
+    """Writes `manifest` and its quarantine from every image file under `source`.
+
+    Every image is decoded once, unless `headers_only`; each in a worker process (`workers`, None: one a core) that
+    may crash or take more than `timeout` seconds without harm to the others. The result does not depend on the
+    number of workers. Stopped and called again with the same arguments, it goes on from its journal. A share of bad
+    files above `max_bad` is reported (`over_limit`), not raised. See label_file.read_labels for `labels` and
+    identity.load_salt for `salt_file`.
+    Errors: FileNotFoundError, NotADirectoryError; ValueError for a source without files or a malformed labels file.
+    """
+    began = time.monotonic()
+    source = source.resolve()
+    if not source.is_dir():
+        raise NotADirectoryError(f"source {source} is not a folder")
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    own = {manifest.with_name(manifest.name + end) for end in ("", ".salt", ".journal", ".split.parquet")}
+    own |= {quarantine_path(manifest), *(file for file in (labels, salt_file) if file is not None)}
+    found, ignored = find_files(source, {file.resolve() for file in own})
+    if not found:
+        raise ValueError(f"source {source}: no image files among {ignored} files")
+    salt = load_salt(manifest, salt_file)
+    read = None if labels is None else read_labels(labels, salt)  # a malformed one fails before hours of decoding
+    head = {
+        "source": str(source),
+        "headers_only": headers_only,
+        "salt": hashlib.sha256(b"journal" + salt).hexdigest()[:16],
+    }
+    journal = Journal(manifest.with_name(manifest.name + ".journal"), head)
+    try:
+        results = {file.path: journal.done[file.key] for file in found if file.key in journal.done}
+        resumed = len(results)
+        todo = [file for file in found if file.key not in journal.done]
+        context = {"source": str(source), "salt": salt.hex(), "headers_only": headers_only}
+        for file, result in _examine_all(todo, context, workers or _cores(), timeout, show_progress):
+            journal.add(file.key, result)
+            results[file.path] = result
+        rows, bad = _sort_out(results)
+        columns = {name: [row[name] for row in rows] for name in COLUMNS.names}
+        joined = None
+        if read is not None:
+            joined = join_labels(read, columns["path"])
+            for name, values in joined.columns.items():
+                own_values = columns.get(name, [None] * len(rows))
+                columns[name] = [new if new is not None else old for new, old in zip(values, own_values, strict=True)]
+        extra = [pa.field(name, pa.string()) for name in columns if name not in COLUMNS.names]
+        table = pa.Table.from_pydict(columns, schema=pa.schema([*COLUMNS, *extra]))
+        write_quarantine(bad, manifest)
+        write_manifest(table, manifest, source)
+        journal.remove()
+    finally:
+        journal.close()
+    given = joined.columns.get("patient", []) if joined else []
+    known = {path for path, patient in zip(columns["path"], given, strict=False) if patient is not None}
+    hashes = Counter(value for value in columns["pixel_hash"] if value is not None)
+    share = len(bad) / len(results)
+    summary = IndexSummary(
+        images=len(rows),
+        bad=len(bad),
+        reasons=dict(Counter(reason for _, reason, _ in bad).most_common()),
+        patients=len(set(columns["patient"])),
+        studies=len(set(columns["study"])),
+        without_patient_id=sum(row["identity"] != "id" and row["path"] not in known for row in rows),
+        duplicates=sum(count - 1 for count in hashes.values()),
+        ignored=ignored,
+        resumed=resumed,
+        label_rows_unmatched=joined.rows_unmatched if joined else 0,
+        images_without_labels=joined.images_without if joined else 0,
+        label_columns=tuple(field.name for field in extra),
+        label_columns_ignored=read.ignored if read else (),
+        bad_share=share,
+        over_limit=share > max_bad,
+        seconds=time.monotonic() - began,
+    )
+    log.info("indexed %d images, %d bad files in %.1f s", summary.images, summary.bad, summary.seconds)
+    return summary
+
+
+def find_files(source: Path, leave_out: set[Path]) -> tuple[list[_Found], int]:
+    """The files under `source` that may be images, sorted by path, and how many others there are. Hidden files and
+    folders, DICOMDIR and names that say otherwise are ignored; links to folders are not followed."""
+    found, ignored = [], 0
+    for folder, folders, files in os.walk(source):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(folder, name)
+            if name.startswith(".") or name == "DICOMDIR" or path.suffix.lower() in NOT_IMAGES or path in leave_out:
+                ignored += 1
+                continue
+            try:
+                status = path.stat()
+                size, changed = status.st_size, status.st_mtime_ns
+            except OSError:  # a dangling link: examined all the same, so that it is named in the quarantine
+                size, changed = -1, 0
+            found.append(_Found(path.relative_to(source).as_posix(), size, changed))
+    return sorted(found, key=lambda file: file.path), ignored
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _examine_all(
+    todo: list[_Found], context: dict[str, Any], workers: int, timeout: float, show_progress: bool
+) -> Iterator[tuple[_Found, dict[str, Any]]]:
+    """Each file with its result, a row or a reason, in order of completion."""
+    by_path = {file.path: file for file in todo}
+    columns = (
+        TextColumn("index"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[bad]} bad"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not show_progress) as progress:
+        bar = progress.add_task("index", total=len(todo), bad=0)
+        bad = 0
+        for outcome in run_isolated(examine, context, list(by_path), workers=workers, timeout=timeout):
+            result = outcome.value
+            if result is None:
+                result = {"reason": outcome.failure, "detail": outcome.detail}
+            bad += "reason" in result
+            progress.update(bar, advance=1, bad=bad)
+            yield by_path[outcome.item], result
+
+
+def examine(path: str, context: dict[str, Any]) -> dict[str, Any]:
+    """One file in a worker: its row of the manifest with `identity` ("id", "study", "file": what stands for the
+    patient), or `reason` and `detail`. Identifiers stay here; only their keys leave."""
+    try:
+        path.encode()
+        seen = inspect(Path(context["source"], path), headers_only=context["headers_only"])
+    except ImageError as error:
+        return {"reason": error.reason, "detail": error.detail}
+    except MemoryError:
+        return {"reason": "too_large", "detail": "out of memory"}
+    except UnicodeEncodeError:
+        return {"reason": "unreadable", "detail": "the file name is not UTF-8"}
+    except Exception as error:  # whatever a damaged file makes of the parser; its text may quote the file
+        return {"reason": "unreadable", "detail": type(error).__name__}
+    facts = asdict(seen.facts)
+    key = keys(seen.identity, path, bytes.fromhex(context["salt"]))
+    row = {name: facts.get(name) for name in COLUMNS.names}
+    row = {name: None if value == "" else value for name, value in row.items()}
+    return row | {
+        "path": path,
+        "patient": key.patient,
+        "study": key.study,
+        "pixel_hash": seen.pixel_hash,
+        "identity": key.source,
+    }
+
+
+def _sort_out(results: dict[str, dict[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
+    """Rows sorted by path, and (path, reason, detail) of the bad; a name that is not UTF-8 is written escaped."""
+    rows, bad = [], []
+    for path, result in sorted(results.items()):
+        if "reason" in result:
+            named = path.encode("utf-8", "backslashreplace").decode()
+            bad.append((named, result["reason"], result["detail"]))
+        else:
+            rows.append(result)
+    return rows, bad

@@ -1,0 +1,142 @@
+"""Program calls to batches of pixels: the one file that imports grain, whose workers only fetch what they are told."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import grain
+import numpy as np
+from absl import flags
+
+from radmae_jax.data.batch import NO_RECORD, Batch, empty_batch, put_image
+from radmae_jax.data.dicom import ImageError
+from radmae_jax.data.images import read_image
+from radmae_jax.data.schedule import Call
+
+
+class Loaded(NamedTuple):
+    """One element of the stream: this host's rows of one program call."""
+
+    number: int  # of the call
+    bucket: int
+    batch: Batch
+    problems: tuple[tuple[int, str], ...]  # record and reason of each that could not be read
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where records' pixels are and what shape the manifest says they have; rows are records."""
+
+    root: Path
+    paths: list[str]
+    heights: np.ndarray  # int32 [N]
+    widths: np.ndarray  # int32 [N]
+    grids: np.ndarray  # int32 [N, 2]
+    labels: np.ndarray  # int32 [N, T]
+    patch: int
+    channels: int
+    dtype: str
+    intensity: str
+
+
+def load_rows(source: Source, records: np.ndarray, length: int, epoch: int) -> tuple[Batch, list[tuple[int, str]]]:
+    """Reads records into a batch. One that cannot be read keeps its row with weight 0 and is returned with a reason.
+
+    Reasons hold no path: a path may name a patient.
+    """
+    batch = empty_batch(
+        len(records), length, source.patch, source.channels, source.dtype, source.labels.shape[1], epoch
+    )
+    problems = []
+    for row, record in enumerate(records.tolist()):
+        if record == NO_RECORD:
+            continue
+        batch.record[row] = record
+        try:
+            image = read_image(source.root / source.paths[record], intensity=source.intensity, dtype=source.dtype)
+        except ImageError as error:
+            problems.append((record, str(error)))
+            continue
+        except OSError as error:
+            problems.append((record, error.strerror or type(error).__name__))
+            continue
+        expected = (int(source.heights[record]), int(source.widths[record]))
+        if image.shape != expected:
+            problems.append(
+                (record, f"is {image.shape[0]} x {image.shape[1]}, the manifest says {expected[0]} x {expected[1]}")
+            )
+            continue
+        rows, columns = source.grids[record].tolist()
+        put_image(batch, row, image, (rows, columns), source.patch)
+        batch.label[row] = source.labels[record]
+        batch.weight[row] = 1.0
+    return batch, problems
+
+
+@dataclass(frozen=True)
+class LoadCall:
+    """A call's number to its Loaded rows, for one host; pickled to the loader's processes."""
+
+    find: Callable[[int], Call]
+    lengths: tuple[int, ...]
+    source: Source
+    host: int = 0
+    hosts: int = 1
+
+    def __call__(self, number: int) -> Loaded:
+        call = self.find(number)
+        share = len(call.records) // self.hosts
+        records = call.records[self.host * share : (self.host + 1) * share]
+        batch, problems = load_rows(self.source, records, self.lengths[call.bucket], call.epoch)
+        return Loaded(number, call.bucket, batch, tuple(problems))
+
+
+@dataclass(frozen=True)
+class CallList:
+    """Finds a call in a list, for evaluation passes."""
+
+    calls: list[Call]
+
+    def __call__(self, number: int) -> Call:
+        return self.calls[number]
+
+
+def stream(
+    load: LoadCall, start: int, stop: int, *, workers: int, threads: int, prefetch_bytes: int, largest_bytes: int
+) -> "ClosingIterator":
+    """Loaded elements number start to stop - 1 in order; the same for any number of workers and threads.
+
+    Args:
+      prefetch_bytes: bound on elements waiting in memory, all processes together.
+      largest_bytes: bytes of the largest element, which the bound is divided by.
+    """
+    # Grain reads absl flags even where no absl program runs (google/grain 1355).
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    waiting = max(1, int(prefetch_bytes / max(1, workers) // max(1, largest_bytes)))
+    threads = max(1, min(threads, waiting))
+    dataset = grain.MapDataset.range(start, stop).map(load)
+    # Half of the room for what threads are reading, half for what waits for the trainer.
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, min(8, waiting // 2)))
+    iterable = dataset.to_iter_dataset(options)
+    if workers:
+        # Workers import jax through grain; it must not look for a device there.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        per_worker = max(1, min(4, waiting // 2))
+        iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=per_worker))
+    return ClosingIterator(iter(iterable))
+
+
+class ClosingIterator:
+    """An iterator that stops its workers when the `with` block ends, whatever ends it."""
+
+    def __init__(self, iterator: grain.DatasetIterator):
+        self._iterator = iterator
+
+    def __enter__(self) -> Iterator[Loaded]:
+        return self._iterator
+
+    def __exit__(self, *unused: object) -> None:
+        self._iterator.close()

@@ -1,0 +1,142 @@
+"""Parts in millimetres turn into maps of attenuation along the ray on a pixel grid."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.ndimage import distance_transform_edt
+
+from radmae_jax.data.phantom.solids import MU_TITANIUM, Cut, Part, Points
+
+Map = NDArray[np.float32]
+
+# Larger boxes are drawn coarser and interpolated: the distance transform is what rendering costs.
+SOFT_BOX_PIXELS = 120_000
+BONE_BOX_PIXELS = 400_000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pixel grid (height, width): pixel = matrix @ mm + shift, with pixels_per_mm its mean magnification."""
+
+    height: int
+    width: int
+    matrix: Points
+    shift: Points
+    pixels_per_mm: float
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Line integrals of attenuation, float32 (height, width): everything smooth, spongy bone, metal."""
+
+    smooth: Map
+    spongy: Map
+    metal: Map
+
+
+def _profile(distance: Map, rounding: float, depth: float) -> Map:
+    """Depth of a solid with elliptic edges at a distance (mm) inside its outline."""
+    inside = np.clip(distance / max(rounding, 1e-6), 0.0, 1.0)
+    return depth * np.sqrt(inside * (2.0 - inside))
+
+
+def _cut_share(cut: Cut, x: Map, y: Map, blur: float) -> Map:
+    """1 on the kept side of the jagged line, 0 on the other, a ramp of blur mm between."""
+    px, py = cut.point
+    nx, ny = cut.normal
+    along = (x - px) * -ny + (y - py) * nx
+    teeth = np.sin(along * 1.1 + cut.phase) + 0.6 * np.sin(along * 2.7 + 2 * cut.phase)
+    across = (x - px) * nx + (y - py) * ny + cut.jag * teeth
+    return np.clip(across / blur + 0.5, 0.0, 1.0)
+
+
+def _thickness(part: Part, mask: NDArray[np.uint8], x: Map, y: Map, mm_per_pixel: float) -> tuple[Map, Map]:
+    """Dense and spongy attenuation of one part on its box."""
+    if part.rounding <= 0:
+        dense = mask * np.float32(part.mu * part.depth)
+        spongy = np.zeros((1, 1), np.float32)
+    else:
+        distance = (distance_transform_edt(mask) - 0.5).astype(np.float32) * np.float32(mm_per_pixel)
+        outer = _profile(distance, part.rounding, part.depth)
+        if part.cortex <= 0:
+            dense, spongy = outer * np.float32(part.mu), np.zeros((1, 1), np.float32)
+        else:
+            cortex, marrow = part.cortex, part.marrow
+            if part.axis is not None:
+                (ax, ay), (bx, by) = part.axis
+                length2 = max((bx - ax) ** 2 + (by - ay) ** 2, 1e-6)
+                t = np.clip(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length2, 0.0, 1.0)
+                middle = np.clip(4.6 * t * (1 - t) - 0.15, 0.0, 1.0)
+                cortex = part.cortex + (part.shaft_cortex - part.cortex) * middle
+                # The shaft's canal holds fat marrow and hardly any trabeculae.
+                marrow = part.marrow * (1.0 - 0.75 * middle)
+            inner = np.clip((distance - cortex) / np.maximum(part.rounding - cortex, 0.5), 0.0, 1.0)
+            inner = np.maximum(part.depth - 2 * cortex, 0.0) * np.sqrt(inner * (2.0 - inner))
+            inner = np.minimum(inner, outer)
+            dense, spongy = (outer - inner) * np.float32(part.mu), inner * marrow * np.float32(part.mu)
+    if part.cut is not None:
+        share = _cut_share(part.cut, x, y, max(1.0, mm_per_pixel))
+        dense, spongy = dense * share, spongy * share
+    return dense.astype(np.float32), spongy.astype(np.float32)
+
+
+def _enlarge(small: Map, height: int, width: int) -> Map:
+    image = Image.fromarray(small, mode=None).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.float32)
+
+
+def draw_parts(parts: list[Part] | tuple[Part, ...], grid: Grid) -> Layers:
+    """Sum every part's attenuation on the grid; parts off the grid cost nothing."""
+    smooth = np.zeros((grid.height, grid.width), np.float32)
+    spongy, metal = np.zeros_like(smooth), np.zeros_like(smooth)
+    merged: dict[str, Map] = {}
+    inverse = np.linalg.inv(grid.matrix)
+    for part in parts:
+        corners = part.outline @ grid.matrix.T + grid.shift
+        margin = min(part.rounding * grid.pixels_per_mm, 0.2 * max(grid.height, grid.width)) + 2
+        low, high = np.floor(corners.min(0)) - 2, np.ceil(corners.max(0)) + 3
+        if high[0] <= 0 or high[1] <= 0 or low[0] >= grid.width or low[1] >= grid.height:
+            continue
+        x0, y0 = np.maximum(low, -margin).astype(int)
+        x1, y1 = np.minimum(high, [grid.width + margin, grid.height + margin]).astype(int)
+        if x1 - x0 < 2 or y1 - y0 < 2:
+            continue
+        limit = BONE_BOX_PIXELS if part.cortex > 0 or part.rounding == 0 else SOFT_BOX_PIXELS
+        coarse = max(1, int(np.ceil(np.sqrt((x1 - x0) * (y1 - y0) / limit))))
+        width, height = -(-(x1 - x0) // coarse), -(-(y1 - y0) // coarse)
+        image = Image.new("L", (width, height))
+        pen = ImageDraw.Draw(image)
+        pen.polygon([tuple(p) for p in (corners - [x0, y0]) / coarse - 0.5], fill=1)
+        for hole in part.holes:
+            ring = (hole @ grid.matrix.T + grid.shift - [x0, y0]) / coarse - 0.5
+            pen.polygon([tuple(p) for p in ring], fill=0)
+        mask = np.asarray(image)
+        if part.axis is None and part.cut is None:
+            x = y = np.zeros((1, 1), np.float32)
+        else:
+            column = (np.arange(width, dtype=np.float32) + 0.5) * coarse + x0 - grid.shift[0]
+            row = (np.arange(height, dtype=np.float32) + 0.5) * coarse + y0 - grid.shift[1]
+            x = (column[None] * inverse[0, 0] + row[:, None] * inverse[0, 1]).astype(np.float32)
+            y = (column[None] * inverse[1, 0] + row[:, None] * inverse[1, 1]).astype(np.float32)
+        dense, light = _thickness(part, mask, x, y, coarse / grid.pixels_per_mm)
+        target = metal if part.mu >= MU_TITANIUM else smooth
+        if part.merge and part.merge not in merged:
+            merged[part.merge] = np.zeros_like(smooth)
+        for layer, value in ((target, dense), (spongy, light)):
+            if value.size == 1:
+                continue
+            if coarse > 1:
+                value = _enlarge(value, height * coarse, width * coarse)
+            top, left = max(y0, 0), max(x0, 0)
+            bottom, right = min(y1, grid.height), min(x1, grid.width)
+            window = value[top - y0 : bottom - y0, left - x0 : right - x0]
+            if part.merge:
+                area = merged[part.merge][top:bottom, left:right]
+                np.maximum(area, window, out=area)
+            else:
+                layer[top:bottom, left:right] += window
+    for layer in merged.values():
+        smooth += layer
+    return Layers(smooth, spongy, metal)

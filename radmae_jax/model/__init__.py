@@ -1,0 +1,1 @@
+"""Pure JAX/Flax models, and their analytic FLOPs."""

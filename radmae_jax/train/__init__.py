@@ -1,0 +1,1 @@
+"""From a configuration and a manifest to checkpoints: mesh, steps, optimizer, loop."""

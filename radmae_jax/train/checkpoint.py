@@ -1,0 +1,158 @@
+"""Training state to disk and back, on any mesh, refused where a bit or a premise of the run has changed."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from radmae_jax.train.state import State
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that must not be resumed from; the message names the field or tensor."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Premises:
+    """What must be the same when a run goes on; anything else may change between sessions."""
+
+    seed: int
+    manifest: str  # hash
+    split: str  # hash
+    policy: str
+    pad_tokens: str
+    patch: int
+    lengths: tuple[int, ...]
+    group: int
+    images_per_step: int
+    steps_per_epoch: int
+    epochs: int
+    dtype: str  # of the pixels
+    intensity: str
+    schedule_version: int
+    model: dict[str, Any]
+    loss: dict[str, Any]
+
+
+def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
+    """The manager of WORKDIR/checkpoints: the newest `keep` and the best by validation loss are kept.
+
+    Every save is asked for by the loop; orbax writes it in the background and renames it when whole.
+    """
+    policy = checkpoint_managers.AnyPreservationPolicy(
+        [
+            checkpoint_managers.LatestN(max(keep, 1)),
+            checkpoint_managers.BestN(get_metric_fn=_goodness, n=1, keep_checkpoints_without_metrics=False),
+        ]
+    )
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=policy, cleanup_tmp_directories=True, best_fn=_goodness, best_mode="max"
+    )
+    return ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
+
+
+def open_reader(workdir: Path) -> ocp.CheckpointManager:
+    """A manager that only reads: a run may be writing to the same directory."""
+    directory = (workdir / "checkpoints").absolute()
+    if not directory.is_dir():
+        raise CheckpointError(f"{workdir} has no checkpoints")
+    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=_goodness, best_mode="max")
+    return ocp.CheckpointManager(directory, options=options)
+
+
+def save(
+    manager: ocp.CheckpointManager, state: State, premises: Premises, step: int, sums: dict[str, int],
+    validation: dict[str, float] | None,
+) -> None:  # fmt: skip
+    """Starts an asynchronous save of the state after `step` steps.
+
+    Args:
+      sums: bit sums of the state's leaves, from `bit_sums`.
+      validation: losses of an evaluation at this very step, or None.
+    """
+    meta = {"step": step, "premises": _plain(premises), "bit_sums": sums}
+    manager.save(
+        step,
+        args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)),
+        metrics=validation,
+        force=True,
+    )
+
+
+def restore(
+    manager: ocp.CheckpointManager, abstract: State, premises: Premises | None, step: int | None = None
+) -> State:
+    """A state as it was saved, placed by the shardings of `abstract`.
+
+    Raises CheckpointError naming the field where the run's premises differ, and the tensor where bits do.
+    """
+    step = manager.latest_step() if step is None else step
+    if step is None:
+        raise CheckpointError(f"no complete checkpoint in {manager.directory}")
+    meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    if premises is not None:
+        check_premises(meta["premises"], _plain(premises), step)
+    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
+    found = bit_sums(state)
+    for name, value in meta["bit_sums"].items():
+        if found.get(name) != value:
+            raise CheckpointError(f"checkpoint {step}: the bits of {name} are not those that were saved")
+    return state
+
+
+def check_premises(saved: dict[str, Any], asked: dict[str, Any], step: int) -> None:
+    """Refuses to go on where a premise differs."""
+    for field in asked:
+        if saved.get(field) != asked[field]:
+            raise CheckpointError(
+                f"checkpoint {step} was made with {field} = {_short(saved.get(field))}, this run has "
+                f"{_short(asked[field])}; use another --workdir, or the old setting"
+            )
+
+
+@jax.jit
+def _leaf_sums(leaves: list[jax.Array]) -> list[jax.Array]:
+    """A sum of each leaf's bits, weighted by position so that swapped values show; uint32, wrapping."""
+
+    def one(leaf: jax.Array) -> jax.Array:
+        bits = jax.lax.bitcast_convert_type(leaf, jnp.uint32).ravel()
+        weights = jnp.arange(bits.size, dtype=jnp.uint32) * jnp.uint32(2) + jnp.uint32(1)
+        return jnp.sum(bits * weights, dtype=jnp.uint32)
+
+    return [one(leaf) for leaf in leaves]
+
+
+def bit_sums(state: State) -> dict[str, int]:
+    """Name to bit sum of every 32-bit leaf; independent of how the arrays are sharded."""
+    named = jax.tree.leaves_with_path(state)
+    sums = jax.device_get(_leaf_sums([leaf for _, leaf in named]))
+    return {jax.tree_util.keystr(path): int(value) for (path, _), value in zip(named, sums, strict=True)}
+
+
+def fingerprint(tree: Any) -> str:
+    """sha256 over the bytes of every leaf, in order: equal only where every bit is."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+    return digest.hexdigest()
+
+
+def _goodness(metrics: dict[str, float]) -> float:
+    return -metrics["masked_valid"]
+
+
+def _plain(premises: Premises) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(premises)))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

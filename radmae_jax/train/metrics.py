@@ -1,0 +1,140 @@
+"""Step reports to metrics.jsonl, TensorBoard, a progress bar and plain log lines."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+from radmae_jax.train.steps import StepReport
+
+_PLAIN_LINE_SECONDS = 30.0
+
+
+class MetricsFile:
+    """WORKDIR/metrics.jsonl, one JSON object a line; figures that are not finite are written as null."""
+
+    def __init__(self, path: Path, resumed_step: int):
+        """Opens for appending, without the lines of steps that a resumed run will walk again."""
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= resumed_step]
+            replacement = path.with_suffix(".jsonl.new")
+            replacement.write_text("".join(f"{line}\n" for line in kept))
+            replacement.replace(path)
+        self._file = path.open("a")
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(_finite(record)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Writer:
+    """Figures of a run to every place they are read, from one process only."""
+
+    def __init__(self, workdir: Path, resumed_step: int, total_steps: int, lengths: tuple[int, ...], quiet: bool):
+        self.console = Console(stderr=True, quiet=quiet)
+        self._lengths = lengths
+        self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_step)
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=resumed_step + 1)
+        self._progress = Progress(
+            TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(elapsed_when_finished=False),
+            console=self.console, disable=not self.console.is_terminal or quiet,
+        )  # fmt: skip
+        self._task = self._progress.add_task("", total=total_steps, completed=resumed_step, figures="")
+        self._progress.start()
+        self._last_line = 0.0
+        self._total = total_steps
+
+    def step(
+        self, step: int, epoch: int, report: StepReport, seconds: float, waited: float, padded_tokens: int
+    ) -> float:
+        """Writes one optimizer step (the step-th, counted from 1); returns its loss.
+
+        Args:
+          seconds: wall time of the step; waited: of it, for data; padded_tokens: tokens computed, padding included.
+        """
+        denominator, tokens = float(np.sum(report.denominator)), float(np.sum(report.tokens))
+        loss = float(np.sum(report.numerator)) / denominator if denominator else math.nan
+        images = float(np.sum(report.images))
+        by_bucket = {
+            str(length): float(n / d)
+            for length, n, d in zip(self._lengths, report.numerator, report.denominator, strict=True)
+            if d > 0
+        }
+        figures = {
+            "loss": loss,
+            "gradient_norm": float(report.gradient_norm),
+            "learning_rate": float(report.learning_rate),
+            "images_per_second": images / seconds,
+            "tokens_per_second": tokens / seconds,
+            "data_wait_share": waited / seconds,
+        }
+        self._metrics.write(
+            {
+                "step": step, "epoch": epoch, **figures, "images": int(images), "tokens": int(tokens),
+                "padded_tokens": padded_tokens, "unreadable": int(report.unreadable),
+                "applied": bool(report.applied), "bucket_loss": by_bucket,
+            }
+        )  # fmt: skip
+        for name, value in figures.items():
+            self._board.add_scalar(f"train/{name}", value, step)
+        for length, value in by_bucket.items():
+            self._board.add_scalar(f"train_bucket_loss/{length}", value, step)
+        text = (
+            f"loss {loss:.5f}  {figures['images_per_second']:,.1f} images/s  "
+            f"{figures['tokens_per_second']:,.0f} tokens/s  waiting {100 * figures['data_wait_share']:.0f} %"
+        )
+        self._progress.update(self._task, completed=step, figures=text)
+        now = time.monotonic()
+        if self._progress.disable and (now - self._last_line > _PLAIN_LINE_SECONDS or step == self._total):
+            self.say(f"step {step}/{self._total}  {text}")
+            self._last_line = now
+        return loss
+
+    def validation(self, step: int, losses: dict[str, float]) -> None:
+        """Writes the losses of an evaluation."""
+        self._metrics.write({"step": step, "validation": losses})
+        for name, value in losses.items():
+            self._board.add_scalar(f"validation/{name}", value, step)
+        self.say(
+            f"step {step}: validation loss {losses['masked_valid']:.5f} (masked, valid pixels), "
+            f"{losses['poster']:.5f} (poster's, all pixels) on {losses['images']:.0f} images"
+        )
+
+    def event(self, step: int, record: dict[str, Any], text: str) -> None:
+        """Writes something that happened at a step and says it."""
+        self._metrics.write({"step": step, **record})
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """A line for people, above the progress bar."""
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()
+        self._metrics.close()
+        self._board.close()
+
+
+def _step_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return 2**62  # a line cut off by a kill; the run writes that step again
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,33 @@
+"""Gradients to parameter updates: AdamW with decay where it belongs, and a warm-up cosine known before training."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from radmae_jax.config import Optim
+
+
+def learning_rate(optim: Optim, steps_per_epoch: int, epochs: int) -> optax.Schedule:
+    """Linear warm-up from 0 over the warm-up epochs, then a cosine to the end rate at the last step."""
+    total = steps_per_epoch * epochs
+    warmup = round(optim.warmup_epochs * steps_per_epoch)
+    if warmup == 0:
+        return optax.cosine_decay_schedule(
+            optim.learning_rate, total, optim.end_learning_rate / max(optim.learning_rate, 1e-30)
+        )
+    if warmup >= total:
+        return optax.linear_schedule(0.0, optim.learning_rate, warmup)
+    return optax.warmup_cosine_decay_schedule(0.0, optim.learning_rate, warmup, total, optim.end_learning_rate)
+
+
+def decay_mask(params: dict) -> dict:
+    """True for kernels: biases, norms and the class and mask tokens are not decayed."""
+    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def make_optimizer(optim: Optim) -> optax.GradientTransformation:
+    """AdamW up to the learning rate, which the step applies: updates are descent directions for rate 1."""
+    parts = [optax.clip_by_global_norm(optim.clip_norm)] if optim.clip_norm > 0 else []
+    parts.append(optax.scale_by_adam(b1=optim.b1, b2=optim.b2, mu_dtype=jnp.float32))
+    parts.append(optax.add_decayed_weights(optim.weight_decay, None if optim.decay_all else decay_mask))
+    return optax.chain(*parts)

@@ -1,0 +1,47 @@
+"""What training carries from step to step, and what a step gathers, as trees of arrays."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from radmae_jax.model import mae
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Everything a checkpoint holds, float32 but for the counters."""
+
+    step: jax.Array  # int32, optimizer steps walked through, applied or not
+    params: Any
+    tables: Any  # position tables, constant
+    moments: Any  # optimizer state
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """Sums over the calls of a step; K buckets. Means are made once, in `apply`."""
+
+    gradients: Any  # of the loss's numerator
+    numerator: jax.Array  # float32 [K]
+    denominator: jax.Array  # float32 [K]
+    images: jax.Array  # float32 [K], images with weight
+    tokens: jax.Array  # float32 [K], their real tokens
+    unreadable: jax.Array  # float32, records that could not be read
+
+
+def init_state(model: mae.MAE, optimizer: optax.GradientTransformation, seed: int) -> State:
+    """A fresh state; jit it with shardings, or eval_shape it."""
+    variables = mae.init(model, jax.random.key(seed))
+    params = variables["params"]
+    return State(jnp.zeros((), jnp.int32), params, variables["tables"], optimizer.init(params))
+
+
+def init_gathered(params: Any, buckets: int) -> Gathered:
+    """An empty accumulator."""
+    zeros = [jnp.zeros(buckets, jnp.float32) for _ in range(4)]
+    return Gathered(jax.tree.map(jnp.zeros_like, params), *zeros, unreadable=jnp.zeros((), jnp.float32))

@@ -1,0 +1,112 @@
+"""The programs of training: one `accumulate` a bucket, one `apply`, and one `evaluate` a bucket."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from radmae_jax.config import Loss
+from radmae_jax.data.batch import Batch
+from radmae_jax.model.mae import MAE, Reconstruction
+from radmae_jax.model.patches import mask_noise
+from radmae_jax.train.losses import error_sums, weigh
+from radmae_jax.train.state import Gathered, State, init_gathered
+
+
+class StepReport(NamedTuple):
+    """What a step gives back; scalars, and vectors over K buckets."""
+
+    numerator: jax.Array  # float32 [K]; sum / sum is the step's loss
+    denominator: jax.Array  # float32 [K]
+    images: jax.Array  # float32 [K]
+    tokens: jax.Array  # float32 [K]
+    unreadable: jax.Array
+    gradient_norm: jax.Array
+    learning_rate: jax.Array
+    applied: jax.Array  # bool: false where the gradient was not finite and the state was kept
+
+
+class EvaluationSums(NamedTuple):
+    """Numerators and denominators of both losses over one batch, and its images."""
+
+    masked_valid: jax.Array  # float32 [2]
+    poster: jax.Array  # float32 [2]
+    images: jax.Array
+
+
+def forward(model: MAE, params: dict, tables: dict, batch: Batch, seed: int) -> Reconstruction:
+    """The model on a batch, masked by (seed, epoch, record, token)."""
+    noise = mask_noise(seed, batch.epoch, batch.record, batch.patches.shape[1])
+    return model.apply({"params": params, "tables": tables}, batch.patches, batch.grid, batch.extent, noise)
+
+
+def make_accumulate(model: MAE, loss: Loss, seed: int, bucket: int):
+    """accumulate(params, tables, gathered, batch) -> gathered: adds one call's gradients of sums, and its counts."""
+
+    def numerator(params: dict, tables: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        output = forward(model, params, tables, batch, seed)
+        total, count = error_sums(output, batch.patches, batch.grid, batch.extent, model.shape, loss)
+        return weigh(total, count, batch.weight, loss.weighting)
+
+    def accumulate(params: dict, tables: dict, gathered: Gathered, batch: Batch) -> Gathered:
+        (total, count), gradients = jax.value_and_grad(numerator, has_aux=True)(params, tables, batch)
+        tokens = jnp.sum(batch.weight * (batch.grid[:, 0] * batch.grid[:, 1]))
+        return Gathered(
+            gradients=jax.tree.map(jnp.add, gathered.gradients, gradients),
+            numerator=gathered.numerator.at[bucket].add(total),
+            denominator=gathered.denominator.at[bucket].add(count),
+            images=gathered.images.at[bucket].add(jnp.sum(batch.weight)),
+            tokens=gathered.tokens.at[bucket].add(tokens),
+            unreadable=gathered.unreadable + jnp.sum((batch.record >= 0) & (batch.weight == 0)),
+        )
+
+    return accumulate
+
+
+def make_apply(optimizer: optax.GradientTransformation, schedule: optax.Schedule):
+    """apply(state, gathered) -> (state, emptied gathered, report): one optimizer step from the gathered sums.
+
+    Where the gradient's norm is not finite the parameters and moments stay as they were; the step is still counted,
+    since the schedule walks on. The result equals one batch of all the images, padded alike.
+    """
+
+    def apply(state: State, gathered: Gathered) -> tuple[State, Gathered, StepReport]:
+        # A step of fillers only has nothing to divide by; its gradient is 0.
+        denominator = jnp.maximum(jnp.sum(gathered.denominator), 1e-30)
+        gradients = jax.tree.map(lambda g: g / denominator, gathered.gradients)
+        norm = optax.global_norm(gradients)
+        finite = jnp.isfinite(norm) & jnp.isfinite(jnp.sum(gathered.numerator))
+        rate = jnp.asarray(schedule(state.step), jnp.float32)
+        updates, moments = optimizer.update(gradients, state.moments, state.params)
+        params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
+
+        def keep(new, old):
+            return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+
+        advanced = dataclasses.replace(
+            state, step=state.step + 1, params=keep(params, state.params), moments=keep(moments, state.moments)
+        )
+        report = StepReport(
+            gathered.numerator, gathered.denominator, gathered.images, gathered.tokens, gathered.unreadable,
+            norm, rate, finite,
+        )  # fmt: skip
+        return advanced, init_gathered(state.params, gathered.numerator.shape[0]), report
+
+    return apply
+
+
+def make_evaluate(model: MAE, loss: Loss, seed: int):
+    """evaluate(params, tables, batch) -> EvaluationSums: both losses, each over its own pixels."""
+
+    def evaluate(params: dict, tables: dict, batch: Batch) -> EvaluationSums:
+        output = forward(model, params, tables, batch, seed)
+        sums = []
+        for kind in ("masked_valid", "poster"):
+            of_kind = dataclasses.replace(loss, kind=kind)
+            total, count = error_sums(output, batch.patches, batch.grid, batch.extent, model.shape, of_kind)
+            sums.append(jnp.stack(weigh(total, count, batch.weight, loss.weighting)))
+        return EvaluationSums(*sums, images=jnp.sum(batch.weight))
+
+    return evaluate
