@@ -10,7 +10,7 @@ image. Variant `:replica` does what the poster's code did: its 36 bins with padd
 error over all pixels, its intensities, bicubic positions with Hugging Face's one-dimensional resize in the decoder,
 Hugging Face's initialiser and LayerNorm epsilon, decay of every parameter.
 
-Cost: 118,867,456 parameters; 10 epochs over 639,877 images are 4.7e18 training FLOPs with 16 lengths (`radmae plan`).
+Cost: 118,867,456 parameters; 10 epochs over 639,877 images are 3.9e18 training FLOPs with 16 lengths (`radmae plan`).
 Last result: planned and two optimizer steps run on CPU (README, "What has been measured"); not trained in full here.
 """
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from absl import logging
 from rich.console import Console
 
 from radmae_jax import __version__
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     arguments = sys.argv[1:] if arguments is None else arguments
     options, rest = parser.parse_known_args(arguments)
+    logging.set_verbosity(logging.ERROR)  # orbax explains each of its options as a warning
     if rest and not options.takes_config:
         parser.error(f"not understood: {' '.join(rest)}")
     try:

@@ -17,3 +17,41 @@ def small_model():
         variant="custom", width=32, layers=2, heads=4, decoder_width=16, decoder_layers=1, decoder_heads=2,
         patch=8, table_side=6, dtype="float32",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory):
+    """A manifest of 60 16-bit PNG images of 60 sizes, 2 to 35 tokens of 8 x 8 pixels."""
+    import numpy as np
+    from PIL import Image
+
+    from radmae_jax.data.index import index
+
+    folder = tmp_path_factory.mktemp("archive")
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    for number in range(60):
+        height, width = (int(n) for n in rng.integers(33, 49, 2)) if number % 3 else (33 + number // 3, 34)
+        y, x = np.mgrid[:height, :width]
+        waves = np.sin(y / rng.uniform(2, 9)) + np.cos(x / rng.uniform(2, 9)) + rng.normal(0, 0.05, (height, width))
+        pixels = np.clip(32768 + 16000 * waves, 0, 65535).astype(np.uint16)
+        Image.fromarray(pixels).save(folder / "images" / f"{number:03d}.png")
+    index(folder / "images", folder / "manifest.parquet", workers=1, show_progress=False)
+    return folder / "manifest.parquet"
+
+
+@pytest.fixture
+def run_config(archive, small_model):
+    """A run of 3 epochs on the archive: two buckets, groups of 8, steps of 16 images, no evaluation, no panels."""
+    from radmae_jax.config import Bins, Config, Data, Optim, Train
+
+    return Config(
+        data=Data(manifest=str(archive), workers=0, threads=2),
+        bins=Bins(shapes=2, group=8),
+        model=small_model,
+        optim=Optim(learning_rate=1e-3, warmup_epochs=1.0),
+        train=Train(
+            epochs=3, images_per_step=16, rows=8, checkpoint_every=1000, evaluate_every=0, panels_every=0,
+            keep_checkpoints=2,
+        ),
+    )  # fmt: skip

@@ -15,7 +15,7 @@ from radmae_jax.model.flops import training_flops
 # What is tried for the proposal, and how much more than the least scheduled tokens it may cost to compile fewer
 # programs and to keep larger groups.
 _SHAPES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36)
-_GROUPS = (4, 8, 16, 32, 64, 128, 256)
+_GROUPS = (4, 8, 16, 32, 64)
 _WITHIN = 3.0  # points of tokens
 
 
@@ -156,7 +156,7 @@ def summary_of(plan: Plan) -> str:
         f"saved against fixed size: {plan.tokens_saved_pct:.1f} % of the tokens, {plan.flops_saved_pct:.1f} % of the "
         f"training FLOPs ({plan.training_flops:.3g} an epoch)",
     ]
-    if plan.proposal and plan.scheduled_pct > plan.proposal.scheduled_pct + 0.05:
+    if plan.proposal and plan.scheduled_pct > plan.proposal.scheduled_pct + _WITHIN:
         p = plan.proposal
         lines.append(
             f"proposed for this archive: --config.bins.shapes={p.shapes} --config.bins.group={p.group}, "
@@ -173,22 +173,24 @@ def draw_plan(plan: Plan, heights: np.ndarray, widths: np.ndarray, path: Path) -
     real = token_grids(heights, widths, plan.patch).prod(axis=1)
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    upper.hist(real, bins=min(200, max(10, len(np.unique(real)))), color="#4878a8")
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 2))
+    upper.hist(real, bins=120, color="#4878a8")
     for b in plan.buckets:
         upper.axvline(b.tokens, color="#c44e52", linewidth=0.8)
+    upper.set_xlim(0, plan.buckets[-1].tokens * 1.02)
     upper.set_ylabel("images")
+    upper.set_xlabel(f"tokens ({plan.patch} x {plan.patch} pixels) of an image; red: bucket lengths")
     upper.set_title(
         f"{plan.images:,} images in {plan.programs} bucket lengths ({plan.policy}): {plan.scheduled_pct:.1f} % of the "
         f"real tokens computed, fixed size {plan.fixed_tokens_pct:.1f} %",
         fontsize=11,
     )
-    edges = [0, *[b.tokens for b in plan.buckets]]
-    for low, b in zip(edges, plan.buckets, strict=False):
-        lower.bar(low, 100, width=b.tokens - low, align="edge", color="#d9dde3", edgecolor="white", linewidth=0.5)
-        lower.bar(low, b.full_pct, width=b.tokens - low, align="edge", color="#4878a8", edgecolor="white", linewidth=0.5)
-    lower.set_ylabel("filled with image, %")
-    lower.set_xlabel(f"tokens ({plan.patch} x {plan.patch} pixels) of an image; red: bucket lengths")
-    lower.set_ylim(0, 100)
+    names = [f"{b.tokens:,}\n{b.images:,}" for b in plan.buckets]
+    lower.bar(names, [100] * len(names), color="#d9dde3", label="padding")
+    lower.bar(names, [b.full_pct for b in plan.buckets], color="#4878a8", label="image")
+    lower.tick_params(axis="x", labelsize=8 if len(names) <= 20 else 5)
+    lower.set_ylabel("of the bucket's tokens, %")
+    lower.set_xlabel("bucket: tokens, and images that fit it")
+    lower.legend(loc="lower right", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

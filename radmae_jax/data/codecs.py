@@ -196,7 +196,7 @@ def _unpack_bits(segment: bytes) -> bytes:
     for candidate in (segment, segment[:-1]):
         try:
             return bytes(imagecodecs.packbits_decode(candidate))
-        except imagecodecs.ImcdError:
+        except imagecodecs.PackbitsError:
             continue
     raise ImageError("decode_failed", f"damaged RLE segment of {len(segment)} bytes")
 

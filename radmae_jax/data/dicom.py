@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,10 +29,8 @@ __all__ = ["Facts", "Header", "ImageError", "Radiograph", "load"]
 MAX_FILE = 1 << 30  # bytes; also of an inflated deflated file
 UNDEFINED = 0xFFFFFFFF
 PIXEL_TAGS = {0x7FE00008: "float", 0x7FE00009: "double", 0x7FE00010: "integer"}
-ITEM, DELIMITER = (
-    b"\xfe\xff\x00\xe0",
-    b"\xfe\xff\xdd\xe0",
-)  # always little endian: encapsulated data is (PS3.5 A.4)
+ITEM = b"\xfe\xff\x00\xe0"  # encapsulated data is little endian (PS3.5 A.4)
+_Span = tuple[int, int]  # first byte, bytes
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class _Element:
     start: int = -1  # byte at which the value begins
     length: int = 0  # as declared; UNDEFINED when encapsulated
     words: bool = True  # VR OW
-    cut: bool = False  # some element reaches beyond the end of the file
+    cut: bool = True  # the file ends inside an element
 
 
 def load(path: Path, *, pixels: bool = True) -> Radiograph:
@@ -61,15 +59,15 @@ def load(path: Path, *, pixels: bool = True) -> Radiograph:
     with path.open("rb") as file:
         if size == 0:
             raise ImageError("not_dicom", "0 bytes")
-        source, size = _plain(file, size)
+        source, size, deflated = _plain(file, size)
         dataset, element = _parse(source, size)
-        header = _header(dataset)
+        header = _header(dataset, deflated)
         if header.syntax not in codecs.NATIVE | codecs.ENCAPSULATED:
             raise ImageError("unsupported_syntax", header.syntax or "none given, pixels encapsulated")
-        _check_length(element, header, size)
+        spans = _locate_pixels(source, element, header, size)
         if not pixels:
             return Radiograph(header, None)
-        stored = _read_pixels(source, element, header, size)
+        stored = _read_pixels(source, spans, element, header)
     low, high = int(stored.min()), int(stored.max())
     if low == high:
         raise ImageError("constant", f"every pixel is {low}")
@@ -93,8 +91,8 @@ def _quiet_pydicom() -> Iterator[None]:
             logger.disabled = before
 
 
-def _plain(file: BinaryIO, size: int) -> tuple[BinaryIO, int]:
-    """The file itself, or a deflated one (PS3.5 A.5) inflated in memory under a limit, and the size in bytes."""
+def _plain(file: BinaryIO, size: int) -> tuple[BinaryIO, int, bool]:
+    """The file itself, or a deflated one (PS3.5 A.5) inflated in memory under a limit; its size in bytes; which."""
     head = file.read(1 << 16)
     file.seek(0)
     at, start = 132, -1
@@ -107,7 +105,7 @@ def _plain(file: BinaryIO, size: int) -> tuple[BinaryIO, int]:
             start = value if uid.rstrip(b"\0 ") == codecs.DEFLATED.encode() else -1
         at = value + length
     if start < 0:
-        return file, size
+        return file, size, False
     file.seek(at)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
@@ -119,7 +117,7 @@ def _plain(file: BinaryIO, size: int) -> tuple[BinaryIO, int]:
     # Named explicit little endian from here on: what it is now.
     uid = codecs.EXPLICIT.encode().ljust(len(codecs.DEFLATED) // 2 * 2, b"\0")
     data = head[:start] + uid + head[start + len(uid) : at] + body
-    return io.BytesIO(data), len(data)
+    return io.BytesIO(data), len(data), True
 
 
 def _parse(source: BinaryIO, size: int) -> tuple[Dataset, _Element]:
@@ -143,7 +141,8 @@ def _parse(source: BinaryIO, size: int) -> tuple[Dataset, _Element]:
                 raise ImageError("unsupported_pixels", f"{PIXEL_TAGS[tag]} pixel data")
             element.start, element.length, element.words = source.tell(), length, vr != "OB"
             return True
-        element.cut |= length != UNDEFINED and source.tell() + length > size
+        left = size - source.tell() - length
+        element.cut = length != UNDEFINED and left < 8 and left != 0  # the next element's head takes 8
         return False
 
     wanted: list[BaseTag | int] = [Tag(keyword) for keyword in TAGS]
@@ -159,63 +158,67 @@ def _parse(source: BinaryIO, size: int) -> tuple[Dataset, _Element]:
         if not prefix and "SOPClassUID" not in dataset and "Rows" not in dataset:
             raise ImageError("not_dicom", f"{size} bytes without DICM prefix, SOP class or size")
         if element.cut:
-            raise ImageError("truncated", f"the header reaches beyond the file's {size} bytes")
+            raise ImageError("truncated", f"the file's {size} bytes end inside the header")
         raise ImageError("no_pixels", f"{len(dataset)} header elements, no pixel data")
     return dataset, element
 
 
-def _header(dataset: Dataset) -> Header:
+def _header(dataset: Dataset, deflated: bool) -> Header:
     try:
         with _quiet_pydicom():
-            return parse_header(dataset)
+            header = parse_header(dataset)
     except ImageError:
         raise
     except Exception as error:  # a malformed value in an element of many
         raise ImageError("unreadable", f"{type(error).__name__} in a header value") from None
+    if deflated:
+        return replace(header, facts=replace(header.facts, syntax=codecs.DEFLATED))
+    return header
 
 
-def _check_length(element: _Element, header: Header, size: int) -> None:
-    """Refuses native pixels that are shorter than declared, before anything is read."""
-    there = size - element.start
+def _locate_pixels(source: BinaryIO, element: _Element, header: Header, size: int) -> list[_Span]:
+    """Where the pixel bytes are: one span, or the offset table and the fragments. Refuses pixel data that is shorter
+    than declared before any of it is read."""
     if header.syntax in codecs.ENCAPSULATED:
-        if there <= 16:
-            raise ImageError("truncated", f"{there} bytes of encapsulated pixels")
-        return
+        stop = size if element.length == UNDEFINED else min(size, element.start + element.length)
+        return _walk_items(source, element.start, stop)
     if element.length == UNDEFINED:
         raise ImageError("unsupported_syntax", f"encapsulated pixels under {header.syntax}")
-    layout = header.layout
-    need = layout.height * layout.width * layout.allocated // 8
     if element.length == 0:
         raise ImageError("no_pixels", "pixel data of 0 bytes")
-    if min(element.length, there) < need:
-        raise ImageError("truncated", f"{min(element.length, there)} bytes of pixels, expected {need}")
+    layout = header.layout
+    need = layout.height * layout.width * layout.allocated // 8
+    there = min(element.length, size - element.start)
+    if there < need:
+        raise ImageError("truncated", f"{there} bytes of pixels, expected {need}")
+    return [(element.start, min(there, need + 1))]  # 8-bit pixels in swapped words need the odd byte too
 
 
-def _read_pixels(source: BinaryIO, element: _Element, header: Header, size: int) -> np.ndarray:
-    source.seek(element.start)
-    if header.syntax not in codecs.ENCAPSULATED:
-        # the odd byte too: 8-bit pixels in swapped words need it
-        data = source.read(min(element.length, header.layout.height * header.layout.width * 2 + 1))
-        big = header.syntax == codecs.BIG_ENDIAN
-        return codecs.decode_native(data, header.layout, big_endian=big, words=element.words)
-    stop = size if element.length == UNDEFINED else min(size, element.start + element.length)
-    offsets, *fragments = _read_items(source, stop)
-    if not fragments:
-        raise ImageError("no_pixels", "no fragment in the encapsulated pixel data")
-    return codecs.decode_frame(codecs.join_fragments(fragments, offsets), header.syntax, header.layout)
-
-
-def _read_items(source: BinaryIO, stop: int) -> list[bytes]:
+def _walk_items(source: BinaryIO, start: int, stop: int) -> list[_Span]:
     """The offset table and the fragments (PS3.5 A.4). A missing delimiter is forgiven, a short item is not."""
-    items: list[bytes] = []
-    while True:
-        head = source.read(8) if source.tell() + 8 <= stop else b""
+    spans: list[_Span] = []
+    while start + 8 <= stop:
+        source.seek(start)
+        head = source.read(8)
         if head[:4] != ITEM:
             break
-        length = int.from_bytes(head[4:], "little")
-        if source.tell() + length > stop:
-            raise ImageError("truncated", f"fragment of {length} bytes, {stop - source.tell()} there")
-        items.append(source.read(length))
-    if not items:
-        raise ImageError("decode_failed", "encapsulated pixel data without items")
-    return items
+        start, length = start + 8, int.from_bytes(head[4:], "little")
+        if start + length > stop:
+            raise ImageError("truncated", f"fragment of {length} bytes, {stop - start} there")
+        spans.append((start, length))
+        start += length
+    if len(spans) < 2:
+        raise ImageError("no_pixels", f"{len(spans)} items of encapsulated pixel data, at least a table and one")
+    return spans
+
+
+def _read_pixels(source: BinaryIO, spans: list[_Span], element: _Element, header: Header) -> np.ndarray:
+    parts = []
+    for start, length in spans:
+        source.seek(start)
+        parts.append(source.read(length))
+    if header.syntax in codecs.ENCAPSULATED:
+        frame = codecs.join_fragments(parts[1:], parts[0])
+        return codecs.decode_frame(frame, header.syntax, header.layout)
+    big = header.syntax == codecs.BIG_ENDIAN
+    return codecs.decode_native(parts[0], header.layout, big_endian=big, words=element.words)

@@ -12,6 +12,7 @@ from radmae_jax.data.binning import BucketTable
 
 # Stored in checkpoints; raise it when the same inputs would give another order.
 VERSION = 1
+_ONE_STEP = 2**31
 _SHUFFLE = 0x5C4ED  # keeps this stream apart from others drawn from the same (seed, epoch)
 
 
@@ -87,7 +88,7 @@ class Schedule:
             elif len(members) > whole:
                 filler = np.full(whole + self.group - len(members), NO_RECORD, np.int32)
                 members = np.concatenate([members, filler])
-            records.append(rng.permuted(members.reshape(-1, self.group), axis=1))
+            records.append(members.reshape(-1, self.group))
             buckets += [bucket] * (len(members) // self.group)
         groups, of_bucket = np.concatenate(records), np.asarray(buckets, np.int32)
         step = self._deal(rng, of_bucket)
@@ -197,7 +198,7 @@ def _call_starts(calls: Calls, epoch: int) -> np.ndarray:
 def one_pass(calls: Calls, records: np.ndarray, bucket: np.ndarray) -> list[Call]:
     """The calls that visit other records once in a fixed order, with the same programs, for evaluation."""
     old = calls.schedule
-    schedule = Schedule(records, bucket, old.lengths, old.group, len(records), old.seed, move_up=False)
+    schedule = Schedule(records, bucket, old.lengths, old.group, _ONE_STEP, old.seed, move_up=False)
     single = Calls(schedule, calls.rows)
     found = [single.call(number) for number in range(single.per_epoch)]
     return [call for call in found if np.any(call.records != NO_RECORD)]

@@ -76,7 +76,7 @@ def make_apply(optimizer: optax.GradientTransformation, schedule: optax.Schedule
         # A step of fillers only has nothing to divide by; its gradient is 0.
         denominator = jnp.maximum(jnp.sum(gathered.denominator), 1e-30)
         gradients = jax.tree.map(lambda g: g / denominator, gathered.gradients)
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(norm) & jnp.isfinite(jnp.sum(gathered.numerator))
         rate = jnp.asarray(schedule(state.step), jnp.float32)
         updates, moments = optimizer.update(gradients, state.moments, state.params)

@@ -146,7 +146,8 @@ def elbow_ap(rng: np.random.Generator, carrying: float) -> list[Part]:
 
 
 HUMERUS_END_LATERAL = points(
-    "-9 -170  -9 -70  -10 -40  -8 -24  -11 -16  -14 -4  -12 8  -3 14  8 11  13 2  12 -8  6 -16  5 -24  8 -40  9 -70  9 -170"
+    "-9 -170  -9 -70  -10 -40  -8 -24  -11 -16  -14 -4  -12 8  -3 14  8 11  13 2  12 -8"
+    "  6 -16  5 -24  8 -40  9 -70  9 -170"
 )
 # Forearm pointing to x < 0 at a right angle; the trochlea's centre is the origin.
 ULNA_TOP_LATERAL = points(

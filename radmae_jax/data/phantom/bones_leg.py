@@ -52,7 +52,7 @@ def leg_ap(rng: np.random.Generator, varus: float) -> list[Part]:
         line(points("40 -14  32 -2.5  20 -1  12 -4"), 2.0, 12),
     ]
     tibia = shaft_bone(TIBIA_AP, rng, 34, points("0 -10  0 362"), 6.5, 1.0, 0.27, "tibia")
-    fibula = shaft_bone(FIBULA_AP, rng, 12, points("34 10  28 385"), 3.2, 0.9, 0.3, "fibula")
+    fibula = shaft_bone(FIBULA_AP, rng, 17, points("34 10  28 385"), 3.2, 0.9, 0.3, "fibula")
     plates = [
         line(points("-39 7  -24 9.5  -10 8"), 2.4, 14),
         line(points("10 8  24 9.5  39 7"), 2.4, 14),
@@ -64,12 +64,14 @@ def leg_ap(rng: np.random.Generator, varus: float) -> list[Part]:
 
 
 FEMUR_END_LATERAL = points(
-    "-16 -220  -16 -150  -17 -90  -22 -62  -30 -46  -35 -30  -34 -16  -27 -5  -14 0  4 -1  20 -3  31 -12  35 -24  33 -38"
+    "-16 -220  -16 -150  -17 -90  -22 -62  -30 -46  -35 -30  -34 -16  -27 -5  -14 0  4 -1"
+    "  20 -3  31 -12  35 -24  33 -38"
     " 25 -48  17 -62  15 -90  14 -150  14 -220"
 )
 TIBIA_LATERAL = points(
     "-25 7  -10 7  -4 1  2 4  6 7  27 9  31 15  28 26  21 42  16 70  14 150  13 230  13 300  17 325  23 342  23 350"
-    " 14 345  0 342  -14 344  -19 349  -22 344  -19 326  -13 300  -12 230  -14 150  -19 80  -26 56  -29 46  -26 34  -28 20"
+    " 14 345  0 342  -14 344  -19 349  -22 344  -19 326  -13 300  -12 230  -14 150  -19 80"
+    "  -26 56  -29 46  -26 34  -28 20"
 )
 FIBULA_LATERAL = points(
     "16 26  21 18  27 20  29 30  24 44  20 70  17 150  14 230  11 300  12 330  15 352  12 370  6 376  1 368  -1 350"
@@ -95,10 +97,10 @@ def leg_lateral(rng: np.random.Generator, flexion: float) -> list[Part]:
         (),
         "patella",
     )
-    tendon = line(points("-47 -16  -40 10  -32 44"), np.array([5, 6, 5]), 12, MU_SOFT)
-    quad = line(points("-46 -54  -38 -90  -28 -140"), np.array([7, 9, 12]), 16, MU_SOFT)
+    tendon = line(points("-47 -16  -40 10  -32 44"), np.array([4, 6, 5]), 7, MU_SOFT)
+    quad = line(points("-46 -54  -38 -90  -28 -140"), np.array([5, 9, 14]), 8, MU_SOFT)
     tibia = shaft_bone(TIBIA_LATERAL, rng, 40, points("0 -10  0 362"), 6.5, 1.0, 0.26, "tibia")
-    fibula = shaft_bone(FIBULA_LATERAL, rng, 12, points("22 10  7 385"), 3.2, 0.9, 0.3, "fibula")
+    fibula = shaft_bone(FIBULA_LATERAL, rng, 16, points("22 10  7 385"), 3.2, 0.9, 0.3, "fibula")
     plate = line(points("-26 8  0 9  28 11"), 2.2, 16)
     # Femur and patella roll about the condyles' centre.
     thigh = turned([*femur, quad], flexion, (6.0, -22.0))
@@ -135,7 +137,8 @@ def ankle_ap(rng: np.random.Generator) -> list[Part]:
 
 
 TALUS_LATERAL = points(
-    "-19 2  -10 -3  2 -4  14 -1  22 6  30 16  29 22  20 22  10 20  2 28  -8 32  -20 31  -30 34  -41 33  -47 24  -44 14  -36 10  -26 11"
+    "-19 2  -10 -3  2 -4  14 -1  22 6  30 16  29 22  20 22  10 20  2 28  -8 32  -20 31"
+    "  -30 34  -41 33  -47 24  -44 14  -36 10  -26 11"
 )
 HEEL_LATERAL = points(
     "-30 38  -16 37  -6 40  6 33  16 26  26 27  34 32  46 32  60 27  68 36  71 54  66 70  54 74  40 68  20 64  -2 62"
@@ -153,8 +156,8 @@ def foot_lateral(rng: np.random.Generator, heads: float) -> list[Part]:
         bone(points("-63 20  -84 28  -88 38  -82 48  -66 44  -65 32"), rng, 20, 8, 1.2, 0.26),
         bone(points("-66 30  -80 36  -84 50  -72 54  -64 46"), rng, 15, 7, 1.1, 0.24),
         line(points("6 34  16 27.5  28 29"), 2.0, 12),
-        line(points("44 66  54 52  60 36"), np.array([4, 6, 5]), 4),
-        line(points("-20 50  4 44  22 34"), np.array([5, 5, 4]), 4),
+        line(points("44 66  54 52  60 36"), np.array([6, 9, 7]), 3),
+        line(points("-20 50  4 44  22 34"), np.array([8, 8, 5]), 3),
         line(points("-17 2  -8 -1.5  2 -2.5  14 0  22 7"), 2.0, 12),
     ]
     bases = points("-86 42  -82 42  -78 48  -72 54  -68 60")

@@ -1,5 +1,7 @@
 """Skull, jaw and teeth as parts in millimetres: from the front about the nose, from the side about the ear."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from radmae_jax.data.phantom.solids import (
@@ -99,7 +101,9 @@ RAMUS_AP = points("60 20  66 24  64 46  60 72  50 88  32 104  12 112  0 113  0 9
 
 def skull_ap(rng: np.random.Generator, gap: float) -> list[Part]:
     """Skull from the front about the root of the nose; gap is the opening of the jaw in mm."""
-    parts = [bone(VAULT_AP, rng, 170, 72, 5.5, 0.0, (), "vault")]
+    vault = bone(VAULT_AP, rng, 170, 72, 0.7, 0.0, (), "vault")
+    # The wall is thick over the crown and thin towards the base, which the face hides.
+    parts = [replace(vault, shaft_cortex=6.0, axis=points("0 44  0 -250"))]
     half = [
         Part(
             spline(points("50 -6  64 2  70 12  62 26  50 38  40 58  28 64  0 66  0 20  22 20  40 14")),

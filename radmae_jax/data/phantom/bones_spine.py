@@ -4,8 +4,6 @@ import numpy as np
 
 from radmae_jax.data.phantom.solids import (
     MU_BONE,
-    MU_FAT,
-    MU_SOFT,
     Part,
     Points,
     band,
@@ -199,7 +197,8 @@ def column_lateral(
 
 
 SACRUM_LATERAL = points(
-    "-24 -8  -6 -13  16 -17  24 -10  33 5  40 22  46 42  46 60  40 72  30 82  20 84  22 76  30 66  30 50  18 34  0 16  -16 4"
+    "-24 -8  -6 -13  16 -17  24 -10  33 5  40 22  46 42  46 60  40 72  30 82  20 84  22 76"
+    "  30 66  30 50  18 34  0 16  -16 4"
 )
 
 
@@ -208,11 +207,6 @@ def sacrum_lateral(rng: np.random.Generator, at: tuple[float, float], angle: flo
     lines = [line(points(f"{4 + 9 * k} {8 + 17 * k}  {26 + 6 * k} {-2 + 19 * k}"), 1.6, 22) for k in range(3)]
     parts = [bone(SACRUM_LATERAL, rng, 46, 12, 1.4, 0.3), *lines]
     return turned(parts, angle, (0, 0), at)
-
-
-def soft_column(width: float, depth: float, path: Points, fat: bool = True) -> Part:
-    """A tapering tube of muscle or fat about an open line."""
-    return Part(band(path, width), MU_FAT if fat else MU_SOFT, depth, width / 2)
 
 
 def shifted(parts: list[Part], x: float, y: float) -> list[Part]:

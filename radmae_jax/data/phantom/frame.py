@@ -37,18 +37,18 @@ def aim(body: Body, height: int, width: int, limb: bool, mirror: bool, rng: np.r
     if limb:
         lying = (height > width) != (bh > bw) and abs(np.log(bh / bw)) > 0.15 and abs(mismatch) > 0.4
         quarter = int(rng.choice([1, 3])) if rng.uniform() < (0.65 if lying else 0.1) else 2 * int(rng.uniform() < 0.16)
-    elif rng.uniform() < 0.07:
+    elif rng.uniform() < 0.14:
         quarter = int(rng.choice([1, 3]))
-    angle = quarter * np.pi / 2 + rng.normal(0, 0.16 if limb else 0.06)
+    angle = quarter * np.pi / 2 + rng.normal(0, 0.18 if limb else 0.08)
     fw, fh = (bh, bw) if quarter % 2 else (bw, bh)
     tight, loose = np.log(min(width / fw, height / fh)), np.log(max(width / fw, height / fh))
     fill = rng.uniform(0.0, 0.65)
-    zoom = float(np.exp((1 - fill) * tight + fill * min(loose, tight + 0.8)) * np.exp(rng.uniform(-0.22, 0.16)))
+    zoom = float(np.exp((1 - fill) * tight + fill * min(loose, tight + 0.8)) * np.exp(rng.uniform(-0.25, 0.22)))
     stretch = np.exp(rng.normal(0, 0.03))
     c, s = np.cos(angle), np.sin(angle)
     flip = np.diag([-1.0 if mirror else 1.0, 1.0])
     matrix = np.array([[c, -s], [s, c]]) @ np.diag([zoom * stretch, zoom / stretch]) @ flip
-    target = np.array([width, height]) * (0.5 + rng.normal(0, 0.035, 2))
+    target = np.array([width, height]) * (0.5 + rng.normal(0, 0.045, 2))
     return Grid(height, width, matrix, target - matrix @ np.array(body.centre), zoom)
 
 

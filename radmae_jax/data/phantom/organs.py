@@ -41,15 +41,21 @@ def _branches(rng: np.random.Generator, at: Points, angle: float, width: float, 
 def lungs_ap(rng: np.random.Generator, top: float, dome: float, w: float, heart: float) -> list[Part]:
     """Both lungs between T1 (y = top) and the diaphragm's dome inside half width w; heart scales its border."""
     low = dome + rng.uniform(28, 45)
-    wall = f"{0.3 * w} {top - 6}  {0.46 * w} {top}  {0.66 * w} {top + 28}  {0.82 * w} {top + 75}  {0.92 * w} {top + 125}  {0.97 * w} {top + 180}  {0.98 * w} {low}  {0.95 * w} {low + 2}"
+    wall = (
+        f"{0.3 * w} {top - 6}  {0.46 * w} {top}  {0.66 * w} {top + 28}  {0.82 * w} {top + 75}"
+        f"  {0.92 * w} {top + 125}  {0.97 * w} {top + 180}  {0.98 * w} {low}  {0.95 * w} {low + 2}"
+    )
     right = points(
-        f"20 {top + 14}  {wall}  {0.85 * w} {dome + 16}  {0.6 * w} {dome - 4}  {0.42 * w} {dome - 4}  {32 * heart} {dome + 12}"
-        f"  {36 * heart} {dome - 8}  {44 * heart} {dome - 38}  {36 * heart} {dome - 76}  25 {dome - 98}  24 {top + 74}  20 {top + 40}"
+        f"20 {top + 14}  {wall}  {0.85 * w} {dome + 16}  {0.6 * w} {dome - 4}"
+        f"  {0.42 * w} {dome - 4}  {32 * heart} {dome + 12}"
+        f"  {36 * heart} {dome - 8}  {44 * heart} {dome - 38}  {36 * heart} {dome - 76}"
+        f"  25 {dome - 98}  24 {top + 74}  20 {top + 40}"
     )
     d = dome + rng.uniform(4, 14)
     left = points(
         f"20 {top + 14}  {wall}  {0.88 * w} {d + 16}  {0.74 * w} {d + 1}  {0.62 * w} {d + 2}  {86 * heart} {d + 8}"
-        f"  {88 * heart} {d - 14}  {78 * heart} {d - 44}  {58 * heart} {d - 78}  38 {d - 104}  30 {top + 92}  37 {top + 76}  35 {top + 60}  26 {top + 48}  20 {top + 34}"
+        f"  {88 * heart} {d - 14}  {78 * heart} {d - 44}  {58 * heart} {d - 78}  38 {d - 104}"
+        f"  30 {top + 92}  37 {top + 76}  35 {top + 60}  26 {top + 48}  20 {top + 34}"
     )
     parts = [Part(spline(right * [-1, 1]), MU_LUNG, 150, 42), Part(spline(left), MU_LUNG, 150, 42)]
     root = (top + dome) / 2 - 8
@@ -84,8 +90,10 @@ def bowel(rng: np.random.Generator, top: float, bottom: float, w: float, share: 
 
     height = bottom - top
     frame = points(
-        f"{-0.66 * w} {bottom - 0.05 * height}  {-0.7 * w} {top + 0.5 * height}  {-0.6 * w} {top + 0.2 * height}  {-0.2 * w} {top + 0.28 * height}"
-        f"  {0.2 * w} {top + 0.26 * height}  {0.62 * w} {top + 0.08 * height}  {0.72 * w} {top + 0.5 * height}  {0.6 * w} {bottom}"
+        f"{-0.66 * w} {bottom - 0.05 * height}  {-0.7 * w} {top + 0.5 * height}"
+        f"  {-0.6 * w} {top + 0.2 * height}  {-0.2 * w} {top + 0.28 * height}"
+        f"  {0.2 * w} {top + 0.26 * height}  {0.62 * w} {top + 0.08 * height}"
+        f"  {0.72 * w} {top + 0.5 * height}  {0.6 * w} {bottom}"
     )
     path = spline(frame, False, 8)
     for p in path[::2]:
@@ -115,14 +123,17 @@ def viscera(rng: np.random.Generator, dome: float, hips: float, w: float) -> lis
     excess = 0.0026
     psoas = spline(
         points(
-            f"16 {dome + 70}  30 {dome + 100}  44 {hips - 60}  60 {hips}  80 {hips + 60}  60 {hips + 60}  30 {hips - 30}  18 {dome + 110}"
+            f"16 {dome + 70}  30 {dome + 100}  44 {hips - 60}  60 {hips}  80 {hips + 60}"
+            f"  60 {hips + 60}  30 {hips - 30}  18 {dome + 110}"
         )
     )
     kidney = ellipse(56, dome + 82 + rng.normal(0, 6), 26, 48, 0.25)
     parts = [Part(psoas, excess, 60, 14), Part(psoas * [-1, 1], excess, 60, 14)]
     parts += [Part(kidney, excess, 55, 16), Part(kidney * [-1, 1] + [0, 10], excess, 55, 16)]
     liver = points(
-        f"{-0.95 * w} {dome + 30}  {-0.5 * w} {dome - 6}  {-0.1 * w} {dome + 8}  {0.3 * w} {dome + 20}  {-0.1 * w} {dome + 60}  {-0.55 * w} {dome + 110}  {-0.92 * w} {dome + 120}"
+        f"{-0.95 * w} {dome + 30}  {-0.5 * w} {dome - 6}  {-0.1 * w} {dome + 8}"
+        f"  {0.3 * w} {dome + 20}  {-0.1 * w} {dome + 60}  {-0.55 * w} {dome + 110}"
+        f"  {-0.92 * w} {dome + 120}"
     )
     return [*parts, Part(spline(liver), excess, 150, 40)]
 
@@ -131,8 +142,10 @@ def trunk_skin(habit: Habit, shoulder: float, w: float) -> list[Part]:
     """Fat and muscle of neck, trunk and thighs about femoral heads at y = 0; shoulder is the y of T1."""
     f = 8 + 42 * habit.fat
     half = points(
-        f"52 {shoulder - 190}  54 {shoulder - 60}  82 {shoulder - 26}  {w + 30} {shoulder + 4}  {w + 44} {shoulder + 60}  {w + 18} {shoulder + 130}"
-        f"  {w + 8} {shoulder + 240}  {w} -300  {w - 6} -220  {w + 8} -120  {w + 26} -40  {w + 30} 30  {w + 24} 140  {w + 14} 420"
+        f"52 {shoulder - 190}  54 {shoulder - 60}  82 {shoulder - 26}  {w + 30} {shoulder + 4}"
+        f"  {w + 44} {shoulder + 60}  {w + 18} {shoulder + 130}"
+        f"  {w + 8} {shoulder + 240}  {w} -300  {w - 6} -220  {w + 8} -120  {w + 26} -40"
+        f"  {w + 30} 30  {w + 24} 140  {w + 14} 420"
     )
     grown = half + np.column_stack([np.linspace(0.3, 1.0, len(half)) * f, np.zeros(len(half))])
     outer = np.concatenate([grown, (grown * [-1, 1])[::-1]])

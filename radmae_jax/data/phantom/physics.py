@@ -23,7 +23,7 @@ def blurred(picture: Map, sigma: float) -> Map:
         return picture
     step = int(max(1, sigma // 3))
     if step == 1:
-        return gaussian_filter(picture, sigma, truncate=3.0)
+        return np.asarray(gaussian_filter(picture, sigma, truncate=3.0), dtype=np.float32)
     height, width = picture.shape
     small = resized(picture, max(height // step, 2), max(width // step, 2))
     small = gaussian_filter(small, sigma / step, truncate=3.0)
@@ -40,7 +40,7 @@ def bone_texture(spongy: Map, pixels_per_mm: float, rng: np.random.Generator) ->
     texture = np.float32(0.0)
     for part, weight in ((fine, 0.15), (cross, 0.08), (coarse, 0.08)):
         texture = texture + np.float32(weight) * part / max(float(part.std()), 1e-6)
-    return spongy * (1.0 + texture)
+    return (spongy * (1.0 + texture)).astype(np.float32)
 
 
 def exposed(
@@ -72,15 +72,25 @@ def exposed(
     return np.maximum(signal, FLOOR * reference + 1e-6)
 
 
-def presented(signal: Map, pixels_per_mm: float, rng: np.random.Generator) -> Map:
-    """Picture in 0..1, bright where dense: logarithm, dynamic range compression, edge gain, a grey curve."""
+def presented(signal: Map, open_field: Map | None, pixels_per_mm: float, rng: np.random.Generator) -> Map:
+    """Picture in 0..1, bright where dense: logarithm, dynamic range compression, edge gain, a grey curve.
+
+    The processing looks at the open field only, as a console does that finds the collimator's edges; what lies
+    under the lead comes out bright.
+    """
     log = -np.log(signal)
+    inside = log if open_field is None else log[open_field > 0.99]
+    filled = log if open_field is None else log + (1 - open_field) * (np.median(inside) - log)
     squash = rng.uniform(0.1, 0.8)
-    wide = blurred(log, rng.uniform(14, 40) * pixels_per_mm)
-    edges = log - blurred(log, rng.uniform(0.6, 1.6) * pixels_per_mm)
-    picture = log - squash * wide + rng.uniform(0, 0.9) * edges
-    low = float(np.quantile(picture, rng.uniform(0.001, 0.12)))
-    high = float(np.quantile(picture, rng.uniform(0.97, 0.9995)))
+    wide = blurred(filled, rng.uniform(14, 40) * pixels_per_mm)
+    edges = filled - blurred(filled, rng.uniform(0.6, 1.6) * pixels_per_mm)
+    picture = filled - squash * wide + rng.uniform(0, 0.9) * edges
+    seen = picture if open_field is None else picture[open_field > 0.99]
+    low = float(np.quantile(seen, rng.uniform(0.001, 0.1)))
+    high = float(np.quantile(seen, rng.uniform(0.96, 0.9985)))
     low, high = low - rng.uniform(0, 0.25) * (high - low), high + rng.uniform(-0.05, 0.3) * (high - low)
-    grey = np.clip((picture - low) / max(high - low, 1e-3), 0.0, 1.0)
-    return grey ** np.float32(np.exp(rng.normal(0.0, 0.3)))
+    grey = np.clip((picture - low) / max(high - low, 1e-3), 0.0, 1.0) ** np.float32(np.exp(rng.normal(0.0, 0.3)))
+    if open_field is None:
+        return grey.astype(np.float32)
+    lead = rng.uniform(0.75, 1.0)
+    return (grey + (1 - open_field) * (lead - grey)).astype(np.float32)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from radmae_jax.data.phantom.solids import MU_TITANIUM, Cut, Part, Points
 
@@ -39,7 +39,7 @@ class Layers:
 def _profile(distance: Map, rounding: float, depth: float) -> Map:
     """Depth of a solid with elliptic edges at a distance (mm) inside its outline."""
     inside = np.clip(distance / max(rounding, 1e-6), 0.0, 1.0)
-    return depth * np.sqrt(inside * (2.0 - inside))
+    return (depth * np.sqrt(inside * (2.0 - inside))).astype(np.float32)
 
 
 def _cut_share(cut: Cut, x: Map, y: Map, blur: float) -> Map:
@@ -49,7 +49,7 @@ def _cut_share(cut: Cut, x: Map, y: Map, blur: float) -> Map:
     along = (x - px) * -ny + (y - py) * nx
     teeth = np.sin(along * 1.1 + cut.phase) + 0.6 * np.sin(along * 2.7 + 2 * cut.phase)
     across = (x - px) * nx + (y - py) * ny + cut.jag * teeth
-    return np.clip(across / blur + 0.5, 0.0, 1.0)
+    return np.clip(across / blur + 0.5, 0.0, 1.0).astype(np.float32)
 
 
 def _thickness(part: Part, mask: NDArray[np.uint8], x: Map, y: Map, mm_per_pixel: float) -> tuple[Map, Map]:
@@ -58,7 +58,8 @@ def _thickness(part: Part, mask: NDArray[np.uint8], x: Map, y: Map, mm_per_pixel
         dense = mask * np.float32(part.mu * part.depth)
         spongy = np.zeros((1, 1), np.float32)
     else:
-        distance = (distance_transform_edt(mask) - 0.5).astype(np.float32) * np.float32(mm_per_pixel)
+        steps = np.asarray(distance_transform_edt(mask), dtype=np.float32)
+        distance = (steps - np.float32(0.5)) * np.float32(mm_per_pixel)
         outer = _profile(distance, part.rounding, part.depth)
         if part.cortex <= 0:
             dense, spongy = outer * np.float32(part.mu), np.zeros((1, 1), np.float32)
@@ -83,7 +84,7 @@ def _thickness(part: Part, mask: NDArray[np.uint8], x: Map, y: Map, mm_per_pixel
 
 
 def _enlarge(small: Map, height: int, width: int) -> Map:
-    image = Image.fromarray(small, mode=None).resize((width, height), Image.Resampling.BILINEAR)
+    image = Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.float32)
 
 
@@ -96,15 +97,16 @@ def draw_parts(parts: list[Part] | tuple[Part, ...], grid: Grid) -> Layers:
     for part in parts:
         corners = part.outline @ grid.matrix.T + grid.shift
         margin = min(part.rounding * grid.pixels_per_mm, 0.2 * max(grid.height, grid.width)) + 2
-        low, high = np.floor(corners.min(0)) - 2, np.ceil(corners.max(0)) + 3
+        low = np.maximum(corners.min(0), -margin)
+        high = np.minimum(corners.max(0), [grid.width + margin, grid.height + margin])
         if high[0] <= 0 or high[1] <= 0 or low[0] >= grid.width or low[1] >= grid.height:
             continue
-        x0, y0 = np.maximum(low, -margin).astype(int)
-        x1, y1 = np.minimum(high, [grid.width + margin, grid.height + margin]).astype(int)
-        if x1 - x0 < 2 or y1 - y0 < 2:
-            continue
-        limit = BONE_BOX_PIXELS if part.cortex > 0 or part.rounding == 0 else SOFT_BOX_PIXELS
-        coarse = max(1, int(np.ceil(np.sqrt((x1 - x0) * (y1 - y0) / limit))))
+        soft = part.cortex == 0 and part.rounding > 0
+        box = float(np.prod(high - low + 4))
+        coarse = max(1, int(np.ceil(np.sqrt(box / (SOFT_BOX_PIXELS if soft else BONE_BOX_PIXELS)))))
+        # The distance transform needs empty pixels round the shape.
+        x0, y0 = np.floor(low - 2 * coarse).astype(int)
+        x1, y1 = np.ceil(high + 2 * coarse).astype(int)
         width, height = -(-(x1 - x0) // coarse), -(-(y1 - y0) // coarse)
         image = Image.new("L", (width, height))
         pen = ImageDraw.Draw(image)
@@ -128,6 +130,8 @@ def draw_parts(parts: list[Part] | tuple[Part, ...], grid: Grid) -> Layers:
             if value.size == 1:
                 continue
             if coarse > 1:
+                # The coarse outline is a staircase: smooth it before enlarging.
+                value = np.asarray(gaussian_filter(value, 0.9) if soft else value, dtype=np.float32)
                 value = _enlarge(value, height * coarse, width * coarse)
             top, left = max(y0, 0), max(x0, 0)
             bottom, right = min(y1, grid.height), min(x1, grid.width)

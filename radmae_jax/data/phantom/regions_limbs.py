@@ -1,4 +1,6 @@
-"""Elbow, hand, knee, lower leg, ankle and foot: bones and soft tissue in millimetres, framed as they are radiographed."""
+"""Elbow, hand, knee, lower leg, ankle and foot: bones and soft tissue in millimetres, framed as for a radiograph."""
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -6,11 +8,13 @@ from radmae_jax.data.phantom.bones_arm import elbow_ap, elbow_lateral, hand, lim
 from radmae_jax.data.phantom.bones_leg import SHIN, ankle_ap, foot_ap, foot_lateral, leg_ap, leg_lateral
 from radmae_jax.data.phantom.bones_spine import shifted
 from radmae_jax.data.phantom.solids import (
+    MU_BONE,
     Body,
     Habit,
     Part,
     Points,
     band,
+    ellipse,
     flesh,
     points,
     skin,
@@ -57,10 +61,11 @@ def elbow(rng: np.random.Generator, view: str, habit: Habit) -> Body:
         return Body((*soft, *bones), (0, 0), (120, 190), {"joint": (0.0, 0.0)})
     flexion = float(np.clip(rng.normal(1.5, 0.3), 0.5, 2.0))
     bones = elbow_lateral(rng, flexion)
-    lower = turned([Part(points("6 8  -60 12  -160 10  -330 6"), 0, 0)], np.pi / 2 - flexion, (0, 0))[0].outline
-    soft = _layers(
-        np.concatenate([upper[:3], points("4 -12"), lower]), np.array([96, 88, 82, 74, 74, 82, 68, 50.0]), habit
-    )
+    forearm = points("14 2  -20 10  -70 13  -160 10  -330 6")
+    lower = turned([Part(forearm, 0, 0)], np.pi / 2 - flexion, (0, 0))[0].outline
+    soft = _layers(points("0 -330  0 -160  2 -60  4 -14  6 10"), np.array([96, 88, 78, 66, 54.0]), habit)
+    soft += [skin(ellipse(6, 4, 38, 38), 66, 36), flesh(ellipse(5, 4, 31, 31), 58, 30)]
+    soft += _layers(lower, np.array([52, 70, 82, 70, 50.0]), habit)
     return Body((*soft, *bones), (-30, -10), (170, 170), {"joint": (0.0, 0.0)})
 
 
@@ -71,7 +76,8 @@ def hand_region(rng: np.random.Generator, view: str, habit: Habit) -> Body:
     squeeze = 1 - 0.42 * oblique
     digits = _digit_skin(bones, ("phalanx0", "phalanx1", "phalanx2", "phalanx3", "thumb"), 17.5 + 3 * habit.fat)
     palm = points(
-        "-30 60  -33 30  -38 4  -44 -20  -34 -50  -30 -88  -22 -102  0 -104  24 -98  38 -84  40 -50  36 -10  30 24  26 60"
+        "-30 60  -33 30  -38 4  -44 -20  -34 -50  -30 -88  -22 -102  0 -104  24 -98  38 -84"
+        "  40 -50  36 -10  30 24  26 60"
     )
     palm = palm * [squeeze * (1 + 0.12 * habit.fat), 1]
     arm = limb(
@@ -85,17 +91,15 @@ def hand_region(rng: np.random.Generator, view: str, habit: Habit) -> Body:
     return Body((*soft, *bones), middle, size, {"joint": (-8.0, 18.0)})
 
 
-THIGH_TO_FOOT = points("0 -420  0 -200  0 -80  0 0  3 70  4 140  4 260  2 330  2 352  0 380")
-GIRTH = np.array([165.0, 140, 112, 104, 106, 112, 80, 68, 74, 80])
+THIGH_TO_FOOT = points("0 -420  0 -200  0 -80  0 0  3 70  4 140  4 260  2 330  2 352  0 384  -2 420  -2 476")
+GIRTH = np.array([165.0, 140, 112, 104, 106, 112, 80, 68, 75, 82, 88, 80])
 
 
 def _leg(rng: np.random.Generator, view: str, habit: Habit) -> list[Part]:
     """The leg from mid thigh to toes with the foot in line with the view."""
     if view == "AP":
         bones = leg_ap(rng, rng.normal(0, 0.03)) + ankle_ap(rng)
-        soft = _layers(THIGH_TO_FOOT, GIRTH, habit)
-        foot = limb(points("0 330  0 370  -2 410  -2 460"), np.array([70, 82, 84, 88.0]), 0.8)
-        return [*soft, *foot, *bones]
+        return [*_layers(THIGH_TO_FOOT, GIRTH, habit), *bones]
     flexion = float(np.clip(rng.normal(0.4, 0.3), 0.0, 1.4))
     bones = leg_lateral(rng, flexion)
     turn = rng.normal(0, 0.12)
@@ -110,7 +114,8 @@ def _foot_skin(habit: Habit) -> list[Part]:
     """The foot's soft tissue from the side about the talar dome."""
     f = 4 + 5 * habit.fat
     sole = points(
-        "36 -30  58 0  74 22  80 50  74 78  48 86  0 80  -60 80  -120 92  -170 98  -205 96  -210 84  -190 76  -140 60  -90 22  -50 -4  -34 -30"
+        "36 -30  58 0  74 22  80 50  74 78  48 86  0 80  -60 80  -120 92  -170 98  -205 96"
+        "  -210 84  -190 76  -140 60  -90 22  -50 -4  -34 -30"
     )
     middle = np.array([-60.0, 50.0])
     sole = middle + (sole - middle) * (1 + f / 200)
@@ -124,7 +129,7 @@ def knee(rng: np.random.Generator, view: str, habit: Habit) -> Body:
 
 def lower_leg(rng: np.random.Generator, view: str, habit: Habit) -> Body:
     """Tibia and fibula with both joints, AP or LAT."""
-    return Body(tuple(_leg(rng, view, habit)), (0.0, SHIN / 2), (190, 430), {"joint": (0.0, 2.0)})
+    return Body(tuple(_leg(rng, view, habit)), (0.0, SHIN / 2), (230, 470), {"joint": (0.0, 2.0)})
 
 
 def ankle(rng: np.random.Generator, view: str, habit: Habit) -> Body:
@@ -144,12 +149,17 @@ def foot(rng: np.random.Generator, view: str, habit: Habit) -> Body:
     digits = _digit_skin(bones, ("toe1", "toe2", "toe3", "toe4"), 16.0) + _digit_skin(bones, ("toe0",), 25.0)
     squeeze = 1 - 0.25 * oblique
     sole = points(
-        "-14 130  -34 100  -36 50  -38 0  -42 -50  -46 -92  -30 -106  0 -108  26 -98  46 -80  52 -40  52 20  44 80  30 124  8 138"
+        "-14 130  -34 100  -36 50  -38 0  -42 -50  -46 -92  -30 -106  0 -108  26 -98  46 -80"
+        "  52 -40  52 20  44 80  30 124  8 138"
     )
-    ankle_shadow = limb(points("-4 230  -4 130  -4 50"), np.array([90, 84, 70.0]), 1.0)
-    shins = [
-        Part(spline(points("-22 230  -22 120  -24 60  -10 44  16 44  22 60  18 120  18 230")), 0.018, 24, 12),
-    ]
+    # The leg stands behind the heel, foreshortened.
+    ankle_shadow = limb(points("-4 230  -4 140  -4 84  -4 62"), np.array([90, 84, 66, 30.0]), 0.8)
+    shins = skin(spline(points("-22 230  -22 130  -20 84  -6 66  12 66  20 84  18 130  18 230")), 30, 20)
     sole = spline(sole * [squeeze * (1 + 0.08 * habit.fat), 1])
-    soft = [skin(sole, 36, 20), flesh(sole * 0.94, 30, 18), *ankle_shadow, *shins]
+    soft = [
+        skin(sole, 36, 20),
+        flesh(sole * 0.94, 30, 18),
+        *ankle_shadow,
+        replace(shins, mu=MU_BONE, depth=4.0, merge=""),
+    ]
     return Body((*soft, *digits, *bones), (0.0, -25.0), (125, 290), {"ankle": (0.0, 60.0)})

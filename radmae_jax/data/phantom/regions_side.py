@@ -65,7 +65,8 @@ def _head_and_neck(rng: np.random.Generator, habit: Habit) -> list[Part]:
     chest_bones = column_lateral(rng, upper_back[::-1], [(24.0, 18.0, 26.0, 16.0)] * 5, 30)
     profile = points(
         "-106 -60  -108 -90  -96 -124  -62 -150  -14 -161  38 -152  80 -122  99 -76  98 -34  84 4  62 34  60 70  78 110"
-        "  130 160  200 260  -110 260  -70 150  -50 116  -46 100  -84 98  -106 96  -112 80  -110 66  -116 52  -112 36  -118 26  -130 18  -116 -10  -106 -40"
+        "  130 160  200 260  -110 260  -70 150  -50 116  -46 100  -84 98  -106 96  -112 80"
+        "  -110 66  -116 52  -112 36  -118 26  -130 18  -116 -10  -106 -40"
     )
     grow = 1 + 0.05 * habit.fat
     cover = [
@@ -93,7 +94,9 @@ def skull(rng: np.random.Generator, view: str, habit: Habit) -> Body:
         skin(
             spline(
                 points(
-                    "0 -136  40 -130  66 -108  82 -70  84 -20  80 30  72 72  56 104  58 150  110 190  180 240  -180 240  -110 190  -58 150  -56 104  -72 72  -80 30  -84 -20  -82 -70  -66 -108  -40 -130"
+                    "0 -136  40 -130  66 -108  82 -70  84 -20  80 30  72 72  56 104  58 150  110 190"
+                    "  180 240  -180 240  -110 190  -58 150  -56 104  -72 72  -80 30  -84 -20  -82 -70"
+                    "  -66 -108  -40 -130"
                 )
             ),
             130,
@@ -113,8 +116,10 @@ def cervical_spine_lateral(rng: np.random.Generator, habit: Habit) -> Body:
 def _trunk_side_skin(habit: Habit) -> list[Part]:
     belly = 30 + 90 * habit.fat
     outer = points(
-        f"-60 -600  -92 -480  -104 -380  {-90 - 0.5 * belly} -260  {-80 - belly} -140  {-86 - 0.9 * belly} -40  -110 60  -100 300  120 300"
-        f"  {130 + 40 * habit.fat} 60  {118 + 30 * habit.fat} -60  {92 + 16 * habit.fat} -160  104 -300  128 -420  120 -520  80 -600"
+        f"-60 -600  -92 -480  -104 -380  {-90 - 0.5 * belly} -260  {-80 - belly} -140"
+        f"  {-86 - 0.9 * belly} -40  -110 60  -100 300  120 300"
+        f"  {130 + 40 * habit.fat} 60  {118 + 30 * habit.fat} -60  {92 + 16 * habit.fat} -160"
+        f"  104 -300  128 -420  120 -520  80 -600"
     )
     return [skin(spline(outer), 300 + 60 * habit.fat, 90), flesh(spline(outer * 0.94), 180, 70)]
 
@@ -143,10 +148,7 @@ def lumbar_lateral(rng: np.random.Generator, habit: Habit) -> Body:
     base = sacrum_lateral(rng, (4.0, 0.0), rng.normal(0.1, 0.1))
     crests = [
         Part(
-            spline(
-                points("-34 20  -40 -20  -16 -48  20 -52  48 -32  52 10  30 60  -4 70")
-                + [rng.normal(0, 6), rng.normal(0, 5)]
-            ),
+            spline(points("-34 20  -40 -20  -16 -48  20 -52  48 -32  52 10  30 60  -4 70") + rng.normal(0, 5.5, 2)),
             MU_BONE,
             5,
             6,
@@ -180,12 +182,14 @@ def chest_lateral(rng: np.random.Generator, habit: Habit) -> Body:
     deep = rng.uniform(0.9, 1.12)
     front, top, low = -96 * deep, -520.0, -235.0 + rng.normal(0, 12)
     lung = points(
-        f"20 {top + 4}  -14 {top + 20}  {front * 0.7} {top + 60}  {front} {top + 140}  {front * 1.02} {low - 30}  {front * 0.5} {low - 26}  -10 {low - 30}"
+        f"20 {top + 4}  -14 {top + 20}  {front * 0.7} {top + 60}  {front} {top + 140}"
+        f"  {front * 1.02} {low - 30}  {front * 0.5} {low - 26}  -10 {low - 30}"
         f"  40 {low + 6}  84 {low + 60}  92 {low + 20}  104 -380  94 {top + 70}  60 {top + 14}"
     )
     heart = spline(
         points(
-            f"{front * 0.9} {low - 26}  {front * 0.95} {low - 80}  {front * 0.5} {low - 138}  0 {low - 120}  22 {low - 70}  6 {low - 30}"
+            f"{front * 0.9} {low - 26}  {front * 0.95} {low - 80}  {front * 0.5} {low - 138}"
+            f"  0 {low - 120}  22 {low - 70}  6 {low - 30}"
         )
     )
     parts = [
@@ -201,7 +205,8 @@ def chest_lateral(rng: np.random.Generator, habit: Habit) -> Body:
         Part(
             spline(
                 points(
-                    f"{front} {low + 4}  {front * 0.4} {low - 14}  20 {low - 6}  80 {low + 62}  80 {low + 90}  {front} {low + 90}"
+                    f"{front} {low + 4}  {front * 0.4} {low - 14}  20 {low - 6}  80 {low + 62}"
+                    f"  80 {low + 90}  {front} {low + 90}"
                 )
             ),
             -MU_LUNG,
@@ -218,9 +223,10 @@ def chest_lateral(rng: np.random.Generator, habit: Habit) -> Body:
         y = top + 30 + 26 * k
         for shift in (0.0, rng.uniform(5, 12)):
             arc = points(
-                f"{80 + 0.6 * k} {y + shift}  {60} {y - 6 + shift}  {10} {y + 16 + 3 * k + shift}  {front * 0.6} {y + 52 + 5 * k + shift}  {front * 0.86} {y + 70 + 5 * k + shift}"
+                f"{80 + 0.6 * k} {y + shift}  {60} {y - 6 + shift}  {10} {y + 16 + 3 * k + shift}"
+                f"  {front * 0.6} {y + 52 + 5 * k + shift}  {front * 0.86} {y + 70 + 5 * k + shift}"
             )
-            ribs.append(Part(band(arc, np.array([7, 9, 10, 10, 9.0])), MU_BONE, 4.5, 4.5, 1.0, 1.0, 0.2))
+            ribs.append(Part(band(arc, np.array([7, 9, 10, 10, 9.0])), MU_BONE, 8, 4.5, 1.2, 1.2, 0.2))
     arm = limb(points(f"20 {top + 20}  -40 {top - 60}  -120 {top - 140}"), np.array([90, 84, 76.0]), 0.9)
     blade = Part(
         spline(points(f"96 {top + 40}  108 {top + 100}  112 {top + 170}  102 {top + 150}  90 {top + 80}")),

@@ -106,7 +106,7 @@ def hip(rng: np.random.Generator, view: str, habit: Habit) -> Body:
 
 def shoulder(rng: np.random.Generator, view: str, habit: Habit) -> Body:
     """One shoulder, AP or arm abducted (OBL)."""
-    parts, top, dome, w = _thorax(rng, habit, 8, True)
+    parts, top, _, w = _thorax(rng, habit, 8, True)
     swing = rng.uniform(0.0, 0.35) if view == "AP" else rng.uniform(0.9, 1.45)
     girdle = [*_girdle(rng, top, w, swing), *mirrored(_girdle(rng, top, w, 0.2))]
     body = [*trunk_skin(habit, top, w), *parts, *girdle, *cervical_ap(rng, top - 14)]

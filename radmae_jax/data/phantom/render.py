@@ -1,6 +1,6 @@
 """A region's name, an image size and a seed turn into one radiograph with its labels."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +104,7 @@ def render(
     opening = None if shutter is None else frame.open_field(shutter, rows, columns)
     lead = _lead(side or str(rng.choice(["R", "L"])), grid, shutter, rng) if rng.uniform() < 0.7 else None
     signal = physics.exposed(layers, opening, lead, grid.pixels_per_mm, habit.density, rng)
-    picture = physics.presented(signal, grid.pixels_per_mm, rng)
+    picture = physics.presented(signal, opening, grid.pixels_per_mm, rng)
     if shutter is not None and shutter.blackened and opening is not None:
         picture = np.where(opening > 0.5, picture, 0.0)
     image = physics.resized(picture.astype(np.float32), height, width)
@@ -112,7 +112,8 @@ def render(
         # Grain at the pixel scale of large images, which the coarser working grid cannot carry.
         image = image + rng.uniform(0.002, 0.012) * rng.standard_normal(image.shape, dtype=np.float32)
     mm_per_pixel = rows / height / grid.pixels_per_mm
-    return Phantom(np.clip(image, 0, 1), region, view, side, bool(metal), broken is not None, mm_per_pixel)
+    grey = np.clip(image, 0, 1).astype(np.float32)
+    return Phantom(grey, region, view, side, bool(metal), broken is not None, mm_per_pixel)
 
 
 def _lead(letter: str, grid: raster.Grid, shutter: frame.Shutter | None, rng: np.random.Generator) -> raster.Map:
@@ -138,4 +139,4 @@ def render_phantom(region: str, height: int, width: int, seed: list[int] | int) 
     view = str(rng.choice(list(VIEWS[region])))
     side = str(rng.choice(["R", "L"])) if region in PAIRED else ""
     foreign, fracture = bool(rng.uniform() < 0.2), bool(rng.uniform() < 0.15)
-    return render(region, view, side, height, width, replace(habit), foreign, fracture, rng)
+    return render(region, view, side, height, width, habit, foreign, fracture, rng)

@@ -159,8 +159,8 @@ def skin(outline: Points, depth: float, rounding: float) -> Part:
 
 
 def line(centre_line: Points, width: float | Points, depth: float, mu: float = MU_BONE) -> Part:
-    """A thin strip of even density: cortical lines, vessels, wires."""
-    return Part(band(centre_line, width), mu, depth)
+    """A thin strip with rounded edges: cortical lines, vessels, wires, tendons."""
+    return Part(band(centre_line, width), mu, depth, 0.5 * float(np.max(width)))
 
 
 def moved(part: Part, matrix: Points, shift: Points) -> Part:
