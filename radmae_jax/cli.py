@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"radmae_jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    index = _add(commands, "index", _index, "a folder of radiographs to a manifest: `radmae index SRC MANIFEST.parquet`")
+    index = _add(
+        commands, "index", _index, "a folder of radiographs to a manifest: `radmae index SRC MANIFEST.parquet`"
+    )
     index.add_argument("paths", nargs="+", type=Path, metavar="SRC MANIFEST", help="with --show: MANIFEST alone")
     index.add_argument("--labels", type=Path, help="CSV with a `path` column; its other columns become labels")
     index.add_argument("--headers-only", action="store_true", help="do not decode pixels")
@@ -84,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: Any, name: str, run: Any, text: str, config: bool = False) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text, epilog=f"--config {_CONFIG_HELP}" if config else None)
+    parser = commands.add_parser(
+        name, help=text, description=text, epilog=f"--config {_CONFIG_HELP}" if config else None
+    )
     parser.set_defaults(run=run, takes_config=config)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     return parser

@@ -173,20 +173,14 @@ def validate(config: Config) -> Config:
         raise ValueError(
             f"config.bins.pad_tokens is 'poster'; policy {bins.policy!r} has no bins to fill: dbb or fixed"
         )
-    if any(b <= a for a, b in zip(bins.lengths, bins.lengths[1:], strict=False)) or any(
-        n < 1 for n in bins.lengths
-    ):
+    if any(b <= a for a, b in zip(bins.lengths, bins.lengths[1:], strict=False)) or any(n < 1 for n in bins.lengths):
         raise ValueError(f"config.bins.lengths is {bins.lengths}; lengths must be positive and ascending")
     if bins.policy == "dbb":
         for edge in bins.edges:
             if edge % model.patch:
-                raise ValueError(
-                    f"config.bins.edges has {edge}; edges must be multiples of the patch, {model.patch}"
-                )
+                raise ValueError(f"config.bins.edges has {edge}; edges must be multiples of the patch, {model.patch}")
     if bins.policy == "fixed" and bins.max_side % model.patch:
-        raise ValueError(
-            f"config.bins.max_side is {bins.max_side}; it must be a multiple of patch {model.patch}"
-        )
+        raise ValueError(f"config.bins.max_side is {bins.max_side}; it must be a multiple of patch {model.patch}")
     return config
 
 
@@ -237,9 +231,7 @@ def find_config(name: str) -> Path:
     for candidate in candidates:
         if candidate.suffix == ".py" and candidate.is_file():
             return candidate
-    raise FileNotFoundError(
-        f"--config {name}: no such file, and no config of that name comes with the package"
-    )
+    raise FileNotFoundError(f"--config {name}: no such file, and no config of that name comes with the package")
 
 
 def load_file(name: str, variant: str = "") -> Config:

@@ -90,8 +90,8 @@ def demo(workdir: Path) -> Demo:
         f"\nDone in {seconds / 60:.1f} minutes. {outcome.step} steps; loss {losses[0]:.4f} at the first, "
         f"{losses[-1]:.4f} at the last; on validation {validations[0]['masked_valid']:.4f} at first, "
         f"{validations[-1]['masked_valid']:.4f} at last.\n"
-        f"Hidden pixels of unseen images are predicted with {100 * ratio:.0f} % of the error that each image's own mean "
-        f"makes.\n{_saved(plan)}\nPictures:\n" + "\n".join(f"  {picture}" for picture in pictures)
+        f"Hidden pixels of unseen images are predicted with {100 * ratio:.0f} % of the error that each image's own "
+        f"mean makes.\n{_saved(plan)}\nPictures:\n" + "\n".join(f"  {picture}" for picture in pictures)
     )
     return Demo(
         indexed.images, indexed.bad, seconds, {k: v for k, v in asdict(plan).items() if k != "buckets"}, outcome.step,
@@ -105,9 +105,9 @@ def _say(number: int, text: str) -> None:
 
 def _saved(plan: Plan) -> str:
     return (
-        f"Binning computed {plan.scheduled_pct:.0f} % of the images' own tokens with {plan.programs} compiled lengths; "
-        f"one fixed size would have computed {plan.fixed_tokens_pct:.0f} %: {plan.tokens_saved_pct:.0f} % of the tokens "
-        f"and {plan.flops_saved_pct:.0f} % of the training FLOPs saved."
+        f"Binning computed {plan.scheduled_pct:.0f} % of the images' own tokens with {plan.programs} compiled "
+        f"lengths; one fixed size would have computed {plan.fixed_tokens_pct:.0f} %: {plan.tokens_saved_pct:.0f} % of "
+        f"the tokens and {plan.flops_saved_pct:.0f} % of the training FLOPs saved."
     )
 
 

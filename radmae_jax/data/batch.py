@@ -1,22 +1,24 @@
 """Images of any size to the rows of one batch: the contract between data, models and tasks (DESIGN: the batch)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 NO_RECORD = -1
 
+Array = Any  # numpy on the host, jax.Array on the device
+
 
 class Batch(NamedTuple):
-    """B rows of L tokens of P x P x C pixels; numpy on the host, jax arrays on the device."""
+    """B rows of L tokens of P x P x C pixels."""
 
-    patches: np.ndarray  # uint8 or uint16 [B, L, P*P*C], raster order over the image's grid, real tokens first
-    grid: np.ndarray  # int32 [B, 2], rows and columns of patches; 1 x 1 of zeros in a filler row
-    extent: np.ndarray  # int32 [B, 2], height and width in pixels inside the grid
-    weight: np.ndarray  # float32 [B], 1; 0 for a filler row or a record that could not be read
-    label: np.ndarray  # int32 [B, T], -1 where unknown
-    record: np.ndarray  # int32 [B], row of the manifest; -1 in a filler row
-    epoch: np.ndarray  # int32 [B], with record and the run's seed: seeds mask and augmentation
+    patches: Array  # uint8 or uint16 [B, L, P*P*C], raster order over the image's grid, real tokens first
+    grid: Array  # int32 [B, 2], rows and columns of patches; 1 x 1 of zeros in a filler row
+    extent: Array  # int32 [B, 2], height and width in pixels inside the grid
+    weight: Array  # float32 [B], 1; 0 for a filler row or a record that could not be read
+    label: Array  # int32 [B, T], -1 where unknown
+    record: Array  # int32 [B], row of the manifest; -1 in a filler row
+    epoch: Array  # int32 [B], with record and the run's seed: seeds mask and augmentation
 
 
 def empty_batch(

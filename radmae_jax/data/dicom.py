@@ -63,7 +63,7 @@ def load(path: Path, *, pixels: bool = True) -> Radiograph:
         dataset, element = _parse(source, size)
         header = _header(dataset, deflated)
         if header.syntax not in codecs.NATIVE | codecs.ENCAPSULATED:
-            raise ImageError("unsupported_syntax", header.syntax or "none given, pixels encapsulated")
+            raise ImageError("unsupported_syntax", header.syntax)
         spans = _locate_pixels(source, element, header, size)
         if not pixels:
             return Radiograph(header, None)
@@ -149,9 +149,11 @@ def _parse(source: BinaryIO, size: int) -> tuple[Dataset, _Element]:
     try:
         with _quiet_pydicom():
             dataset = read_partial(source, stop_when=stop, force=True, specific_tags=wanted)
-    except (ImageError, OSError, MemoryError):
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # pydicom raises about anything on damaged bytes; its text may quote values
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not pydicom's
+            raise
         reason = "unreadable" if prefix else "not_dicom"
         raise ImageError(reason, f"{type(error).__name__} in the header") from None
     if element.start < 0:

@@ -121,8 +121,8 @@ def check_size(height: int, width: int) -> None:
 def transfer_syntax(dataset: Dataset) -> str:
     """The transfer syntax UID; where the file names none, the plain one that pydicom found it to be written in."""
     named = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID") or "").strip()
-    if named:
-        return named
+    if named:  # goes into messages: nothing but a UID
+        return named if len(named) <= 64 and set(named) <= set("0123456789.") else "not a UID"
     implicit, little = dataset.original_encoding
     if not little:
         return codecs.BIG_ENDIAN

@@ -88,7 +88,7 @@ def _load_plain(path: Path, pixels: bool) -> Radiograph:
         syntax = "png"
         width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
         bits = 16 if data[24:25] == b"\x10" else 8  # depths below 8 are widened to 8
-        complete = data.find(b"IEND", len(data) - 4096 if len(data) > 4096 else 0) >= 0
+        complete = b"IEND" in data[-4096:]
     else:
         syntax = "jpeg"
         header = read_sof(data)

@@ -29,6 +29,7 @@ NOT_IMAGES = frozenset((
     ".yaml", ".yml", ".zip",
 ))
 # fmt: on
+ROW = (*COLUMNS.names, "identity")  # identity: "id", "study", "file", what stands for the patient
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +42,7 @@ class IndexSummary:
     reasons: dict[str, int]  # of the bad, commonest first
     patients: int
     studies: int
+    largest_patient: int  # images of the patient who has most: near all of them where IDs are placeholders
     without_patient_id: int  # images whose study, or file, stands for the patient
     duplicates: int  # images whose pixels another image has too, beyond the first
     ignored: int  # files that are no images by name
@@ -103,6 +105,7 @@ def index(
     head = {
         "source": str(source),
         "headers_only": headers_only,
+        "row": list(ROW),
         "salt": hashlib.sha256(b"journal" + salt).hexdigest()[:16],
     }
     journal = Journal(manifest.with_name(manifest.name + ".journal"), head)
@@ -114,13 +117,13 @@ def index(
         for file, result in _examine_all(todo, context, workers or _cores(), timeout, show_progress):
             journal.add(file.key, result)
             results[file.path] = result
-        rows, bad = _sort_out(results)
-        columns = {name: [row[name] for row in rows] for name in COLUMNS.names}
+        columns, bad = _sort_out(results)
+        standing_in = columns.pop("identity")
         joined = None
         if read is not None:
             joined = join_labels(read, columns["path"])
             for name, values in joined.columns.items():
-                own_values = columns.get(name, [None] * len(rows))
+                own_values = columns.get(name, [None] * len(standing_in))
                 columns[name] = [new if new is not None else old for new, old in zip(values, own_values, strict=True)]
         extra = [pa.field(name, pa.string()) for name in columns if name not in COLUMNS.names]
         table = pa.Table.from_pydict(columns, schema=pa.schema([*COLUMNS, *extra]))
@@ -129,17 +132,19 @@ def index(
         journal.remove()
     finally:
         journal.close()
-    given = joined.columns.get("patient", []) if joined else []
-    known = {path for path, patient in zip(columns["path"], given, strict=False) if patient is not None}
+    given = joined.columns.get("patient") if joined else None
+    if given is not None:
+        standing_in = ["id" if new is not None else old for new, old in zip(given, standing_in, strict=True)]
     hashes = Counter(value for value in columns["pixel_hash"] if value is not None)
     share = len(bad) / len(results)
     summary = IndexSummary(
-        images=len(rows),
+        images=len(standing_in),
         bad=len(bad),
         reasons=dict(Counter(reason for _, reason, _ in bad).most_common()),
         patients=len(set(columns["patient"])),
         studies=len(set(columns["study"])),
-        without_patient_id=sum(row["identity"] != "id" and row["path"] not in known for row in rows),
+        largest_patient=max(Counter(columns["patient"]).values(), default=0),
+        without_patient_id=sum(what != "id" for what in standing_in),
         duplicates=sum(count - 1 for count in hashes.values()),
         ignored=ignored,
         resumed=resumed,
@@ -195,48 +200,45 @@ def _examine_all(
         bar = progress.add_task("index", total=len(todo), bad=0)
         bad = 0
         for outcome in run_isolated(examine, context, list(by_path), workers=workers, timeout=timeout):
-            result = outcome.value
-            if result is None:
-                result = {"reason": outcome.failure, "detail": outcome.detail}
-            bad += "reason" in result
+            result = outcome.value or {"bad": [outcome.failure, outcome.detail]}
+            bad += "bad" in result
             progress.update(bar, advance=1, bad=bad)
             yield by_path[outcome.item], result
 
 
-def examine(path: str, context: dict[str, Any]) -> dict[str, Any]:
-    """One file in a worker: its row of the manifest with `identity` ("id", "study", "file": what stands for the
-    patient), or `reason` and `detail`. Identifiers stay here; only their keys leave."""
+def examine(path: str, context: dict[str, Any]) -> dict[str, list[Any]]:
+    """One file in a worker: {"row": values in the order of ROW} or {"bad": [reason, detail]}. Identifiers stay
+    here; only their keys leave."""
     try:
         path.encode()
         seen = inspect(Path(context["source"], path), headers_only=context["headers_only"])
     except ImageError as error:
-        return {"reason": error.reason, "detail": error.detail}
+        return {"bad": [error.reason, error.detail]}
     except MemoryError:
-        return {"reason": "too_large", "detail": "out of memory"}
+        return {"bad": ["too_large", "out of memory"]}
     except UnicodeEncodeError:
-        return {"reason": "unreadable", "detail": "the file name is not UTF-8"}
+        return {"bad": ["unreadable", "the file name is not UTF-8"]}
     except Exception as error:  # whatever a damaged file makes of the parser; its text may quote the file
-        return {"reason": "unreadable", "detail": type(error).__name__}
-    facts = asdict(seen.facts)
+        return {"bad": ["unreadable", type(error).__name__]}
     key = keys(seen.identity, path, bytes.fromhex(context["salt"]))
-    row = {name: facts.get(name) for name in COLUMNS.names}
-    row = {name: None if value == "" else value for name, value in row.items()}
-    return row | {
+    values = asdict(seen.facts) | {
         "path": path,
         "patient": key.patient,
         "study": key.study,
         "pixel_hash": seen.pixel_hash,
         "identity": key.source,
     }
+    return {"row": [None if values[name] == "" else values[name] for name in ROW]}
 
 
-def _sort_out(results: dict[str, dict[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
-    """Rows sorted by path, and (path, reason, detail) of the bad; a name that is not UTF-8 is written escaped."""
-    rows, bad = [], []
-    for path, result in sorted(results.items()):
-        if "reason" in result:
-            named = path.encode("utf-8", "backslashreplace").decode()
-            bad.append((named, result["reason"], result["detail"]))
-        else:
-            rows.append(result)
-    return rows, bad
+def _sort_out(results: dict[str, dict[str, list[Any]]]) -> tuple[dict[str, list[Any]], list[tuple[str, str, str]]]:
+    """Columns by name, sorted by path, and (path, reason, detail) of the bad; a name that is not UTF-8 is escaped."""
+    ordered = sorted(results.items())
+    rows = [result["row"] for _, result in ordered if "row" in result]
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(ROW)}
+    bad = [
+        (path.encode("utf-8", "backslashreplace").decode(), *result["bad"])
+        for path, result in ordered
+        if "bad" in result
+    ]
+    return columns, bad

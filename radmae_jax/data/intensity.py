@@ -17,7 +17,7 @@ PERCENTILES = (0.5, 99.5)  # of the pixels that are neither padding nor behind t
 WINDOWS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lut:
     """A look-up table of PS3.3 C.11.1.1: input `first` gives entries[0], inputs outside give the end entries."""
 

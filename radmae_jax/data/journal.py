@@ -29,19 +29,20 @@ class Journal:
         if not self.path.exists():
             return 0
         whole = 0
-        for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True)):
-            if not line.endswith(b"\n"):
-                break
-            try:
-                row = json.loads(line)
-                if number == 0 and row != head:
-                    return 0
-                if number > 0:
-                    path, size, changed = row["file"]
-                    self.done[path, size, changed] = row["result"]
-            except (ValueError, KeyError, TypeError):
-                break
-            whole += len(line)
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    row = json.loads(line)
+                    if number == 0 and row != head:
+                        return 0
+                    if number > 0:
+                        path, size, changed = row["file"]
+                        self.done[path, size, changed] = row["result"]
+                except (ValueError, KeyError, TypeError):
+                    break
+                whole += len(line)
         return whole
 
     def add(self, file: tuple[str, int, int], result: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ QUARANTINE = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail
 CODED = ("region", "view", "laterality", "modality", "photometric", "scanner", "syntax")  # besides the labels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Manifest:
     """An archive of N images; a record is a row. `source` is the folder that paths are relative to."""
 
@@ -127,7 +127,8 @@ def read_manifest(path: Path, source: Path | None = None) -> Manifest:
     if not path.exists():
         raise FileNotFoundError(f"no manifest {path}; `radmae index SOURCE {path}` makes one")
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # read_table would make columns of a folder named a=b
+            table = file.read()
     except pa.ArrowInvalid:
         raise ValueError(f"{path} is not a Parquet file") from None
     facts = json.loads((table.schema.metadata or {}).get(b"radmae", b"{}"))

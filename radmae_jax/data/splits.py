@@ -17,6 +17,7 @@ from radmae_jax.data.manifest import Manifest, write_atomically
 
 SIDES = ("train", "validation", "test")
 FRACTIONS = (0.80, 0.05, 0.15)
+MAX_CLASSES = 64
 SCHEMA = pa.schema([("patient", pa.string()), ("side", pa.string())])
 
 
@@ -24,7 +25,7 @@ class LeakageError(ValueError):
     """A split that puts one patient, or one image, on two sides."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Which side each record is on."""
 
@@ -51,18 +52,22 @@ def make_split(
 ) -> Split:
     """Deals patients to the three sides, shares exact to rounding, alike in every stratum as far as it goes.
 
-    A unit's stratum is its rarest label over the columns `stratify` (None: region and all label columns). Units are
-    walked through stratum by stratum, shuffled by `seed` within each, and each goes to the side that is furthest
-    behind its share: so strata of one member are dealt out too. Shares count patients.
+    A unit's stratum is its rarest label over the columns `stratify` (None: region and the label columns of at most
+    MAX_CLASSES values; a measurement is no stratum). Units are walked through stratum by stratum, shuffled by `seed`
+    within each, and each goes to the side that is furthest behind its share: so strata of one member are dealt out
+    too. Shares count patients.
     Errors: ValueError for fractions that do not sum to 1, an empty manifest, or an empty training side.
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"fractions {fractions}: expected three, none negative, that sum to 1")
     if len(manifest) == 0:
         raise ValueError("the manifest has no images, nothing to split")
-    columns = ("region", *manifest.label_columns) if stratify is None else stratify
+    if stratify is None:
+        stratify = tuple(
+            name for name in ("region", *manifest.label_columns) if len(manifest.label_names(name)) <= MAX_CLASSES
+        )
     units = _units(manifest)  # int [N], unit of every record
-    strata = _strata(manifest, units, columns)
+    strata = _strata(manifest, units, stratify)
     unit_of = dict(zip(manifest.patients, units.tolist(), strict=True))
     sizes = np.bincount(list(unit_of.values()), minlength=len(strata))  # patients of each unit
     shuffled = np.random.default_rng(seed).permutation(len(strata))
@@ -159,7 +164,8 @@ def read_split(path: Path, manifest: Manifest) -> Split:
     if not path.exists():
         raise FileNotFoundError(f"no split {path}; `radmae split` makes one")
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # read_table would make columns of a folder named a=b
+            table = file.read()
     except pa.ArrowInvalid:
         raise ValueError(f"{path} is not a Parquet file") from None
     facts = json.loads((table.schema.metadata or {}).get(b"radmae", b"{}"))

@@ -1,6 +1,7 @@
 """Queries, keys and values of padded sequences to attention outputs: one function, several implementations."""
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +28,11 @@ def attend(
     """
     if implementation == "auto":
         implementation = "dense" if query.shape[1] <= _DENSE_UP_TO else "chunked"
-    heads_first = [jnp.swapaxes(x, 1, 2) for x in (query, key, value)]
+    query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))  # heads first
     if implementation == "dense":
-        out = _dense(*heads_first, lengths)
+        out = _dense(query, key, value, lengths)
     elif implementation == "chunked":
-        out = _chunked(*heads_first, lengths, _CHUNK)
+        out = cast(jax.Array, _chunked(query, key, value, lengths, _CHUNK))
     else:
         raise ValueError(f"attention {implementation!r}; it must be auto, dense or chunked")
     return jnp.swapaxes(out, 1, 2)

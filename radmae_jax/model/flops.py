@@ -14,13 +14,13 @@ from radmae_jax.model.size import Size, decoder_size, encoder_size
 TRAINING_FACTOR = 3
 
 
-def stack_flops(tokens: np.ndarray, size: Size) -> np.ndarray:
+def stack_flops(tokens: np.ndarray | int, size: Size) -> np.ndarray:
     """Forward FLOPs of a stack of blocks on sequences of `tokens` (class token counted by the caller)."""
     n, d = np.asarray(tokens, np.float64), float(size.width)
     return size.layers * (24 * n * d * d + 4 * n * n * d)
 
 
-def forward_flops(tokens: np.ndarray, config: Model) -> np.ndarray:
+def forward_flops(tokens: np.ndarray | int, config: Model) -> np.ndarray:
     """Forward FLOPs of the MAE for images of `tokens` tokens, float64 of the same shape."""
     encoder, decoder = encoder_size(config), decoder_size(config)
     n = np.asarray(tokens, np.float64)
@@ -32,6 +32,6 @@ def forward_flops(tokens: np.ndarray, config: Model) -> np.ndarray:
     return embed + stack_flops(visible + 1, encoder) + bridge + stack_flops(n + 1, decoder) + predict
 
 
-def training_flops(tokens: np.ndarray, config: Model) -> np.ndarray:
+def training_flops(tokens: np.ndarray | int, config: Model) -> np.ndarray:
     """FLOPs of forward and backward."""
     return TRAINING_FACTOR * forward_flops(tokens, config)

@@ -1,7 +1,7 @@
 """Patches of images of any size, padded to one length, to a reconstruction of the patches that were hidden."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -50,9 +50,7 @@ class MAE(nn.Module):
     compute: Compute
 
     @nn.compact
-    def __call__(
-        self, patches: jax.Array, grid: jax.Array, extent: jax.Array, noise: jax.Array
-    ) -> Reconstruction:
+    def __call__(self, patches: jax.Array, grid: jax.Array, extent: jax.Array, noise: jax.Array) -> Reconstruction:
         """One forward pass.
 
         Args:
@@ -106,9 +104,7 @@ def build(config: Model) -> MAE:
         encoder_size(config), decoder_size(config), config.patch, config.channels, config.table_side, config.mask_ratio,
         config.resample, config.decoder_positions,
     )  # fmt: skip
-    compute = Compute(
-        config.dtype, config.norm_eps, config.init, config.attention, config.remat, config.unroll
-    )
+    compute = Compute(config.dtype, config.norm_eps, config.init, config.attention, config.remat, config.unroll)
     return MAE(architecture, compute)
 
 
@@ -116,7 +112,8 @@ def init(model: MAE, key: jax.Array) -> dict:
     """Fresh variables {"params": ..., "tables": ...}, float32; jit or eval_shape it."""
     patches = jnp.zeros((1, 4, model.shape.patch_values), jnp.uint16)
     two = jnp.full((1, 2), 2, jnp.int32)
-    return model.init(key, patches, two, two * model.shape.patch, jnp.zeros((1, 4), jnp.float32))
+    variables = model.init(key, patches, two, two * model.shape.patch, jnp.zeros((1, 4), jnp.float32))
+    return cast(dict, variables)
 
 
 def _table(side: int, width: int) -> jax.Array:

@@ -52,9 +52,7 @@ def mask_tokens(noise: jax.Array, count: jax.Array, mask_ratio: float) -> Maskin
     return Masking(order[:, :slots], place, kept, real & (place >= kept[:, None]))
 
 
-def real_pixels(
-    tokens: jax.Array, grid: jax.Array, extent: jax.Array, patch: int, channels: int
-) -> jax.Array:
+def real_pixels(tokens: jax.Array, grid: jax.Array, extent: jax.Array, patch: int, channels: int) -> jax.Array:
     """Which pixels of the given tokens lie inside the image, bool [B, K, patch * patch * channels].
 
     Args:

@@ -1,6 +1,7 @@
 """Token sequences through pre-norm transformer blocks, all layers as one scanned program."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ from flax import linen as nn
 
 from radmae_jax.model.attention import attend
 from radmae_jax.model.size import Size
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -29,9 +31,7 @@ class Compute:
 def dense(features: int, compute: Compute, name: str) -> nn.Dense:
     """A linear layer in the compute dtype with float32 parameters."""
     kernel_init = nn.initializers.normal(0.02) if compute.init == "hf" else nn.initializers.xavier_uniform()
-    return nn.Dense(
-        features, dtype=compute.dtype, precision=compute.precision, kernel_init=kernel_init, name=name
-    )
+    return nn.Dense(features, dtype=compute.dtype, precision=compute.precision, kernel_init=kernel_init, name=name)
 
 
 def layer_norm(compute: Compute, name: str) -> nn.LayerNorm:
@@ -51,9 +51,7 @@ class Block(nn.Module):
         dtype = jnp.dtype(compute.dtype)
         y = layer_norm(compute, "norm1")(x).astype(dtype)
         heads = (*y.shape[:2], size.heads, size.width // size.heads)
-        query, key, value = (
-            dense(size.width, compute, n)(y).reshape(heads) for n in ("query", "key", "value")
-        )
+        query, key, value = (dense(size.width, compute, n)(y).reshape(heads) for n in ("query", "key", "value"))
         y = attend(query, key, value, lengths, compute.attention)
         x = x + dense(size.width, compute, "out")(y.reshape(*y.shape[:2], size.width))
         y = layer_norm(compute, "norm2")(x).astype(dtype)
@@ -74,7 +72,7 @@ class Stack(nn.Module):
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
+            in_axes=cast(Any, nn.broadcast),
             length=self.size.layers,
             unroll=self.size.layers if self.compute.unroll else 1,
         )

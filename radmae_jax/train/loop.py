@@ -51,7 +51,7 @@ def pretrain(
     config: Config,
     workdir: Path,
     *,
-    devices: list[jax.Device] | None = None,
+    devices: list[Any] | None = None,
     profile: bool = False,
     quiet: bool = False,
 ) -> Outcome:

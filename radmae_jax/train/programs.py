@@ -93,9 +93,7 @@ def compile_programs(
         step = make_evaluate(model, config.loss, config.train.seed)
         batch = _abstract_batch(config, mesh, rows[bucket], lengths[bucket])
         flops = rows[bucket] * float(forward_flops(lengths[bucket], config.model))
-        lowered = jax.jit(step, out_shardings=sharding.replicated(mesh)).lower(
-            abstract.params, abstract.tables, batch
-        )
+        lowered = jax.jit(step, out_shardings=sharding.replicated(mesh)).lower(abstract.params, abstract.tables, batch)
         evaluate[bucket] = finish("evaluate", lowered, bucket, flops)
     return Programs(
         accumulate,

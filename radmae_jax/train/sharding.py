@@ -11,7 +11,7 @@ _AXES = ("data", "fsdp")
 _SMALLEST_SHARDED = 2**14
 
 
-def make_mesh(fsdp: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(fsdp: int = 1, devices: list[Any] | None = None) -> Mesh:
     """A mesh of axes ("data", "fsdp") over the given devices, all of them by default.
 
     Axes are Auto: jit places activations, we place what goes in and out (jax.make_mesh alone would say Explicit).

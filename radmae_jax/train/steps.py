@@ -1,7 +1,7 @@
 """The programs of training: one `accumulate` a bucket, one `apply`, and one `evaluate` a bucket."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,8 @@ class EvaluationSums(NamedTuple):
 def forward(model: MAE, params: dict, tables: dict, batch: Batch, seed: int) -> Reconstruction:
     """The model on a batch, masked by (seed, epoch, record, token)."""
     noise = mask_noise(seed, batch.epoch, batch.record, batch.patches.shape[1])
-    return model.apply({"params": params, "tables": tables}, batch.patches, batch.grid, batch.extent, noise)
+    variables = {"params": params, "tables": tables}
+    return cast(Reconstruction, model.apply(variables, batch.patches, batch.grid, batch.extent, noise))
 
 
 def make_accumulate(model: MAE, loss: Loss, seed: int, bucket: int):

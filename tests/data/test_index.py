@@ -19,7 +19,7 @@ from radmae_jax.data.identity import Identity, keys, load_salt
 from radmae_jax.data.index import examine, find_files, index
 from radmae_jax.data.isolate import Outcome, run_isolated
 from radmae_jax.data.journal import Journal
-from radmae_jax.data.manifest import quarantine_path, read_manifest, write_manifest
+from radmae_jax.data.manifest import COLUMNS, quarantine_path, read_manifest, write_manifest
 
 FAMILY = "1.2.840.10008.1.2.4."
 SECRETS = ("DOE^JANE", "PID-4711", "19700102", "Sesame Street")
@@ -73,6 +73,7 @@ def test_rows_reasons_and_counts(source, tmp_path):
     }
     # 3 people with an ID, then: the study of 5.dcm, a.png, same
     assert (summary.patients, summary.without_patient_id) == (6, 3)
+    assert summary.largest_patient == 2 and summary.studies == 5
     assert summary.bad_share == 6 / 14 and not summary.over_limit and summary.resumed == 0
     manifest = read_manifest(out)
     assert manifest.paths == ["a.png", "same", *(f"sub/{i}.dcm" for i in range(6))]
@@ -248,10 +249,10 @@ def test_a_killed_index_goes_on_and_equals_an_unbroken_one(source, tmp_path, rad
 def test_a_journal_of_another_index_or_a_changed_file_is_not_believed(tmp_path):
     path = tmp_path / "j"
     journal = Journal(path, {"source": "a"})
-    journal.add(("x", 1, 2), {"reason": "truncated"})
+    journal.add(("x", 1, 2), {"bad": ["truncated", ""]})
     journal.close()
     again = Journal(path, {"source": "a"})
-    assert again.done == {("x", 1, 2): {"reason": "truncated"}}
+    assert again.done == {("x", 1, 2): {"bad": ["truncated", ""]}}
     again.add(("y", 1, 2), {})
     again.close()
     third = Journal(path, {"source": "a"})
@@ -362,7 +363,8 @@ def test_manifest_hash_and_its_refusals(source, tmp_path):
 
 def test_examine_answers_in_plain_values(source):
     context = {"source": str(source), "salt": bytes(32).hex(), "headers_only": False}
-    row = examine("sub/0.dcm", context)
-    assert json.loads(json.dumps(row)) == row and row["identity"] == "id"
-    assert examine("bad2.dcm", context) == {"reason": "not_dicom", "detail": "no DICOM element"}
-    assert examine("bad6.dcm", context) == {"reason": "unreadable", "detail": "FileNotFoundError"}
+    answer = examine("sub/0.dcm", context)
+    assert json.loads(json.dumps(answer)) == answer
+    assert answer["row"][0] == "sub/0.dcm" and answer["row"][-1] == "id" and len(answer["row"]) == len(COLUMNS) + 1
+    assert examine("bad2.dcm", context) == {"bad": ["not_dicom", "no DICOM element"]}
+    assert examine("bad6.dcm", context) == {"bad": ["unreadable", "FileNotFoundError"]}

@@ -81,10 +81,9 @@ def test_people_who_share_pixels_stay_together(patients, seed, data):
 
 
 def test_strata_are_dealt_alike_also_those_of_one():
-    rng = np.random.default_rng(0)
     regions = ["common"] * 400 + ["rare"] * 40 + [f"single{i}" for i in range(100)]
     patients = list(range(540))
-    split = make_split(manifest_of(patients, regions=regions), seed=int(rng.integers(100)))
+    split = make_split(manifest_of(patients, regions=regions), seed=5, stratify=("region",))
     sides = split.sides
     for start, stop in ((0, 400), (400, 440), (440, 540)):
         share = [(sides[start:stop] == side).mean() for side in range(3)]
@@ -101,6 +100,12 @@ def test_the_rarest_label_decides():
         broken = [int(split.sides[2 * p]) for p in range(20)]
         assert [broken.count(side) for side in range(3)] == [16, 1, 3]
         assert make_split(manifest, seed=seed, stratify=("region",)).hash != split.hash
+
+
+def test_a_measurement_is_no_stratum_unless_asked_for():
+    manifest = manifest_of(range(100), regions=["hand", "knee"] * 50, labels={"score": [str(i) for i in range(100)]})
+    assert make_split(manifest).hash == make_split(manifest, stratify=("region",)).hash
+    assert make_split(manifest).hash != make_split(manifest, stratify=("region", "score")).hash
 
 
 def test_rounded_shares():

@@ -57,7 +57,7 @@ def test_an_unbroken_run(unbroken, long_config):
     """What the later tests compare with; also counts what is compiled."""
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **facts: compiled.append(facts.get("fun_name", "")) if "backend_compile" in event else None
+        lambda event, _, **facts: compiled.append(facts.get("fun_name", "")) if "backend_compile" in event else None
     )
     outcome = _run(long_config, unbroken)
     assert outcome.step == outcome.total_steps == 51 and not outcome.interrupted
@@ -172,13 +172,13 @@ def test_too_many_unreadable_records_stop_the_run(run_config, tmp_path):
     config, folder = _copied(run_config, tmp_path)
     for path in sorted(folder.iterdir())[:20]:
         path.write_bytes(b"not an image")
-    with pytest.raises(RunStopped, match="could not be read, more than config.data.max_unreadable = 1.00%"):
+    with pytest.raises(RunStopped, match=r"could not be read, more than config\.data\.max_unreadable = 1\.00%"):
         _run(config, tmp_path / "run")
 
 
 def test_steps_that_are_not_finite_stop_the_run_with_a_finite_checkpoint(run_config, tmp_path):
     config = _with(_with(run_config, "optim", learning_rate=1e30, warmup_epochs=0.0), "train", max_nonfinite_steps=2)
-    with pytest.raises(RunStopped, match="2 steps were not finite.*records"):
+    with pytest.raises(RunStopped, match=r"2 steps were not finite.*records"):
         _run(config, tmp_path)
     params = _params(tmp_path)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))

@@ -125,5 +125,3 @@ def test_schedule_and_update_by_hand(whole):
         assert big.mean() > 0.5
         wanted = -rates[1] * (np.sign(gradient) + decay * old)
         np.testing.assert_allclose((new - old)[big], wanted[big], rtol=0.02)
-
-

@@ -24,7 +24,7 @@ def _branches(rng: np.random.Generator, at: Points, angle: float, width: float, 
     steps = np.linspace(0, 1, 4)[:, None]
     turn = angle + bend * steps[:, 0]
     path = at + reach * steps * np.column_stack([np.cos(turn), np.sin(turn)])
-    parts = [line(path, np.linspace(width, 0.75 * width, 4), 0.9 * width, -MU_LUNG)]
+    parts = [line(path, np.linspace(width, 0.75 * width, 4), 2.2 * width, -MU_LUNG)]
     if depth > 0:
         for side in (-1, 1):
             parts += _branches(

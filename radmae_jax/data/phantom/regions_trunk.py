@@ -7,7 +7,19 @@ from radmae_jax.data.phantom.bones_skull import skull_ap
 from radmae_jax.data.phantom.bones_spine import cervical_ap, rib_cage_ap, sacrum_ap, shifted, spine_ap
 from radmae_jax.data.phantom.bones_trunk import clavicle, femur_top, half_pelvis, humerus_top, scapula
 from radmae_jax.data.phantom.organs import airway_ap, bowel, lungs_ap, mirrored, stomach, trunk_skin, viscera
-from radmae_jax.data.phantom.solids import MU_BONE, MU_SOFT, Body, Habit, Part, ellipse, points, skin, spline, turned
+from radmae_jax.data.phantom.solids import (
+    MU_BONE,
+    MU_SOFT,
+    Body,
+    Habit,
+    Part,
+    ellipse,
+    flesh,
+    points,
+    skin,
+    spline,
+    turned,
+)
 
 SACRAL_TOP = -125.0
 CHEST_HALF = 134.0
@@ -20,10 +32,12 @@ def _girdle(rng: np.random.Generator, top: float, w: float, swing: float) -> lis
     arm = shifted(humerus_top(rng, swing, 290), head[0], head[1])
     collar = clavicle(rng, np.array([17.0, top + 26.0]), head + np.array([-4.0, -38.0 - 8 * swing]))
     along = np.array([np.sin(swing), np.cos(swing)])
+    cap = ellipse(float(head[0]) - 2, float(head[1]) - 4, 56, 58)
+    deltoid = [skin(cap, 110, 54), flesh(head + 0.88 * (cap - head), 90, 48)]
     arm_flesh = limb(
         np.stack([head - 34 * along, head, head + 60 * along, head + 300 * along]), np.array([60, 92, 96, 84.0])
     )
-    return [*arm_flesh, *blade, *collar, *arm]
+    return [*deltoid, *arm_flesh, *blade, *collar, *arm]
 
 
 def _thorax(rng: np.random.Generator, habit: Habit, low: int, air: bool) -> tuple[list[Part], float, float, float]:

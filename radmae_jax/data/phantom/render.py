@@ -106,7 +106,7 @@ def render(
     signal = physics.exposed(layers, opening, lead, grid.pixels_per_mm, habit.density, rng)
     picture = physics.presented(signal, opening, grid.pixels_per_mm, rng)
     if shutter is not None and shutter.blackened and opening is not None:
-        picture = np.where(opening > 0.5, picture, 0.0)
+        picture = np.where(opening > 0.99, picture, 0.0)
     image = physics.resized(picture.astype(np.float32), height, width)
     if (rows, columns) != (height, width) and rows < height:
         # Grain at the pixel scale of large images, which the coarser working grid cannot carry.
