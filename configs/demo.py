@@ -2,7 +2,9 @@
 
     radmae demo --workdir runs/demo
 
-Cost: about five minutes on two CPU cores, most of it training. Patch 16, 12 to 400 tokens an image.
+Cost: about five minutes on two CPU cores, two thirds of it training. Patch 16, 12 to 400 tokens an image. The
+initialiser is Hugging Face's: from its small head the few hundred steps of a demo go further than from xavier-uniform
+(validation loss 0.030 after 880 steps; the xavier head's noise still showed in the pictures).
 """
 
 import ml_collections
@@ -17,27 +19,28 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     return editable(
         Config(
             data=Data(workers=0, threads=2),
-            bins=Bins(shapes=6, group=16),
+            bins=Bins(shapes=6, group=8),
             model=Model(
                 variant="custom",
-                width=192,
-                layers=6,
-                heads=6,
-                decoder_width=128,
+                width=128,
+                layers=4,
+                heads=4,
+                decoder_width=96,
                 decoder_layers=2,
                 decoder_heads=4,
                 patch=16,
                 table_side=20,
+                init="hf",
                 dtype="float32",
             ),
-            optim=Optim(learning_rate=1e-3, end_learning_rate=1e-5, warmup_epochs=2.0),
+            optim=Optim(learning_rate=1.5e-3, end_learning_rate=1e-5, warmup_epochs=1.0),
             train=Train(
-                epochs=12,
-                images_per_step=64,
+                epochs=20,
+                images_per_step=16,
                 tokens_per_device=4096,
-                checkpoint_every=100,
-                evaluate_every=50,
-                panels_every=50,
+                checkpoint_every=200,
+                evaluate_every=100,
+                panels_every=200,
             ),
         )
     )

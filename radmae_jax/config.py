@@ -104,7 +104,7 @@ class Train:
     fsdp: int = 1  # devices that parameters are sharded over; the rest of the mesh is data
     rows: int = 0  # rows of every program; 0: the most that keep rows * length <= tokens_per_device
     tokens_per_device: int = 8192  # bound on a program's tokens a device when rows is 0
-    checkpoint_every: int = 500
+    checkpoint_every: int = 500  # 0: at the end only
     keep_checkpoints: int = 2  # newest ones kept, beside the best by validation loss
     evaluate_every: int = 500  # 0: never
     evaluate_images: int = 512  # validation images, the first of a seeded order

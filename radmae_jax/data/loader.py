@@ -1,5 +1,6 @@
 """Program calls to batches of pixels: the one file that imports grain, whose workers only fetch what they are told."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -140,3 +141,6 @@ class ClosingIterator:
 
     def __exit__(self, *unused: object) -> None:
         self._iterator.close()
+        # Elements lie in shared memory until nothing refers to them; jax drops its references to arrays it borrowed
+        # when Python collects garbage. Without this the last ones are still there at exit, which Python warns of.
+        gc.collect()

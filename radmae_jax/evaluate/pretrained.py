@@ -68,7 +68,7 @@ def load(workdir: str | Path, step: int | str = "latest") -> Pretrained:
     abstract = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=one), shapes)
     with checkpoint.open_reader(workdir) as manager:
         chosen = _step(manager, step, workdir)
-        state = checkpoint.restore(manager, abstract, None, chosen)
+        state = checkpoint.restore(manager, abstract, chosen)
     return Pretrained(model, state.params, state.tables, config, chosen)
 
 

@@ -86,29 +86,21 @@ def save(
     )
 
 
-def restore(
-    manager: ocp.CheckpointManager, abstract: State, premises: Premises | None, step: int | None = None
-) -> State:
-    """A state as it was saved, placed by the shardings of `abstract`.
-
-    Raises CheckpointError naming the field where the run's premises differ, and the tensor where bits do.
-    """
-    step = manager.latest_step() if step is None else step
-    if step is None:
-        raise CheckpointError(f"no complete checkpoint in {manager.directory}")
-    meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
-    if premises is not None:
-        check_premises(meta["premises"], _plain(premises), step)
+def restore(manager: ocp.CheckpointManager, abstract: State, step: int) -> State:
+    """A state as it was saved, placed by the shardings of `abstract`; CheckpointError naming a tensor whose bits differ."""
+    meta = _read_meta(manager, step)
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
     found = bit_sums(state)
-    for name, value in meta["bit_sums"].items():
-        if found.get(name) != value:
+    saved = meta["bit_sums"]
+    for name in sorted(found.keys() | saved.keys()):
+        if found.get(name) != saved.get(name):
             raise CheckpointError(f"checkpoint {step}: the bits of {name} are not those that were saved")
     return state
 
 
-def check_premises(saved: dict[str, Any], asked: dict[str, Any], step: int) -> None:
-    """Refuses to go on where a premise differs."""
+def check_premises(manager: ocp.CheckpointManager, premises: Premises, step: int) -> None:
+    """Refuses to go on from a checkpoint where a premise differs; CheckpointError naming the field and both values."""
+    saved, asked = _read_meta(manager, step)["premises"], _plain(premises)
     for field in asked:
         if saved.get(field) != asked[field]:
             raise CheckpointError(
@@ -143,6 +135,10 @@ def fingerprint(tree: Any) -> str:
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
     return digest.hexdigest()
+
+
+def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
 
 
 def _goodness(metrics: dict[str, float]) -> float:

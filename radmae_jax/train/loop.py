@@ -76,6 +76,9 @@ def pretrain(
 
     with checkpoint.open_manager(workdir, config.train.keep_checkpoints) as manager:
         first_step = manager.latest_step() or 0
+        premises = _premises(config, dataset, schedule.steps_per_epoch)
+        if first_step:  # before minutes of compiling
+            checkpoint.check_premises(manager, premises, first_step)
         writer = Writer(workdir, first_step, last_step, schedule.lengths, quiet)
         try:
             for line in _changes(workdir, config):
@@ -87,11 +90,10 @@ def pretrain(
                 told=lambda p: writer.say(f"compiled {p.kind} {p.tokens or ''} in {p.compile_seconds:.1f} s"),
             )  # fmt: skip
             writer.console.print(table_of(programs.all()))
-            premises = _premises(config, dataset, schedule.steps_per_epoch)
 
             # Resume this run, or start from scratch.
             if first_step:
-                state = checkpoint.restore(manager, programs.abstract, premises)
+                state = checkpoint.restore(manager, programs.abstract, first_step)
                 writer.say(f"going on from the checkpoint after step {first_step} of {total_steps}")
             else:
                 state = programs.init()
@@ -150,7 +152,8 @@ class _Run:
                         jax.profiler.stop_trace()
                     evaluate = len(self.validation.records) > 0 and _due(step, train.evaluate_every, last_step)
                     draw = _due(step, train.panels_every, last_step)
-                    save = evaluate or bool(stopping) or _due(step, train.checkpoint_every, last_step)
+                    last = step == last_step
+                    save = evaluate or last or bool(stopping) or _due(step, train.checkpoint_every, last_step)
                     if save or draw:
                         watch.settle(pending)  # a checkpoint waits for the step's own verdict
                         pending = None

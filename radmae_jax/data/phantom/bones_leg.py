@@ -190,7 +190,7 @@ def foot_ap(rng: np.random.Generator, oblique: float) -> list[Part]:
         bone(
             points("-20 24  -8 20  4 24  6 36  2 48  8 70  2 84  -16 84  -22 60  -22 40"),
             rng,
-            26,
+            18,
             11,
             1.2,
             0.24,
@@ -200,7 +200,7 @@ def foot_ap(rng: np.random.Generator, oblique: float) -> list[Part]:
         bone(
             points("8 34  18 27  32 32  32 56  26 84  18 118  -8 122  -14 100  2 70"),
             rng,
-            30,
+            17,
             13,
             1.2,
             0.22,

@@ -98,15 +98,25 @@ def cervical_ap(rng: np.random.Generator, bottom: float) -> list[Part]:
     """C7 to C3 from the front with their scalloped lateral masses, above y = bottom."""
     parts: list[Part] = []
     column: list[list[float]] = [[], []]
+    bend, phase = rng.normal(0, 3), rng.uniform(0, 6.3)
     for k in range(5):
-        y = bottom - 8 - 17 * k
-        w = 27 - 1.2 * k
-        body = points("-.5 -.62  -.4 -.4  0 -.38  .4 -.4  .5 -.62  .5 0  .44 .5  0 .55  -.44 .5  -.5 0") * [w, 12]
-        parts += turned(
-            [bone(body, rng, 18, 7, 1.1, 0.3, (), f"vertebra{k + 18}")], rng.normal(0, 0.02), (0, 0), (0, y)
+        y = bottom - 8 - 17 * k + rng.normal(0, 1.2)
+        x = bend * np.sin(0.6 * k + phase)
+        w, h = (27 - 1.2 * k) * rng.normal(1, 0.03), 13.5 * rng.normal(1, 0.06)
+        # The lips at the upper corners clasp the body above and hide most of the disc.
+        body = points(
+            "-.5 -.86  -.43 -.8  -.36 -.5  -.2 -.38  0 -.35  .2 -.38  .36 -.5  .43 -.8  .5 -.86  .53 -.4  .47 0"
+            "  .5 .36  .36 .52  .12 .6  -.12 .6  -.36 .52  -.5 .36  -.47 0  -.53 -.4"
         )
-        parts.append(Part(ellipse(rng.normal(0, 0.6), y + 9, 4.2, 5.0), MU_BONE, 13, 3, 1.3, 1.3, 0.4))
-        column[0] += [0.5 * w + 10, 0.5 * w + 8]
+        one = bone(body * [w, h], rng, 15, 7, 0.8, 0.36, (), f"vertebra{k + 18}")
+        parts += turned([one], rng.normal(0, 0.05), (0, 0), (x, y))
+        # Spinous processes fork (C3 to C6) and hang to one side or the other.
+        tip = x + rng.normal(0, 1.6)
+        forks = (0.0,) if k == 0 else (-3.0, 3.0)
+        for fork in forks:
+            knob = ellipse(tip + fork, y + rng.normal(10, 1), 4.6 if k == 0 else 2.8, rng.uniform(3.2, 4.6), fork / 8)
+            parts.append(Part(knob, MU_BONE, 9, 3, 0.9, 0.9, 0.45))
+        column[0] += [0.5 * w + 10 + rng.normal(0, 0.8), 0.5 * w + 8 + rng.normal(0, 0.8)]
         column[1] += [y + 1, y + 9.5]
     edge = np.column_stack([column[0], column[1]])
     inner = np.column_stack([np.array(column[0]) - 13, column[1]])[::-1]

@@ -33,7 +33,7 @@ FEMUR_TOP_INNER = points("29 190  28 130  29 84  27 64  19 56  18 46  26 40  20 
 
 def half_pelvis(rng: np.random.Generator) -> list[Part]:
     """The innominate bone of the side x > 0 with its cortical lines."""
-    parts = [bone(INNOMINATE, rng, 17, 12, 1.3, 0.22, (spline(FORAMEN),), "innominate")]
+    parts = [bone(INNOMINATE, rng, 19, 11, 1.7, 0.3, (spline(FORAMEN),), "innominate")]
     brim = line(
         points("41 -66  50 -52  58 -38  62 -22  57 -8  44 6  28 17  10 26"), np.array([5, 6, 6, 6, 5, 4, 4, 4]), 9
     )
@@ -43,7 +43,7 @@ def half_pelvis(rng: np.random.Generator) -> list[Part]:
     tear = line(points("60 2  57 14  61 22  66 14  64 2"), 2.0, 8)
     crest = line(points("48 -130  72 -148  96 -151  118 -142  136 -120  139 -98"), 5.0, 7)
     joint = line(points("40 -112  46 -96  44 -80  40 -68"), 2.2, 9)
-    wing = Part(ellipse(98, -78, 22, 34, 0.35), -MU_BONE, 2.0, 20)
+    wing = Part(ellipse(98, -78, 22, 34, 0.35), -MU_BONE, 1.0, 20)
     return [*parts, brim, ischial, roof, wall, tear, crest, joint, wing]
 
 

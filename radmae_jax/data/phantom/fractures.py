@@ -1,10 +1,20 @@
 """A body turns into the same body with one broken bone: a jagged cut, a gap, a step and some angulation."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from radmae_jax.data.phantom.solids import MU_BONE, Body, Cut, Part, line, turned
+from radmae_jax.data.phantom.solids import MU_BONE, Body, Cut, Part, Points, line, turned
+
+
+@dataclass(frozen=True)
+class Fracture:
+    """A broken body, the parts that were replaced and those that replaced them, and the break's line (n, 2) in mm."""
+
+    body: Body
+    before: tuple[Part, ...]
+    after: tuple[Part, ...]
+    trace: Points
 
 
 def _inside(part: Part, body: Body, reach: float) -> bool:
@@ -34,12 +44,22 @@ def _site(part: Part, body: Body, rng: np.random.Generator) -> tuple[np.ndarray,
     return np.asarray(point), np.asarray(main)
 
 
-def break_bone(body: Body, rng: np.random.Generator) -> Body | None:
+def _teeth(reach: float, rng: np.random.Generator) -> Points:
+    """Knots of a break's rag over +-reach mm: long slants, small splinters and steps at uneven places."""
+    places = np.cumsum(rng.gamma(1.1, 2.4, 400) + 0.3)
+    places = places[places < 2 * reach] - reach
+    slow = rng.normal(0, 1.4) * np.sin(places / rng.uniform(5, 14) + rng.uniform(0, 6.3))
+    rag = slow + rng.uniform(0.3, 1.1) * rng.standard_t(3, len(places)).clip(-3, 3)
+    return np.column_stack([places, rag])
+
+
+def break_bone(body: Body, rng: np.random.Generator) -> Fracture | None:
     """One named bone of the body broken inside the aimed box, or None where it shows no bone that can break."""
     candidates = [
         k
         for k, p in enumerate(body.parts)
         if p.name
+        and p.cut is None
         and np.ptp(p.outline, axis=0).max() > 0.1 * min(body.size)
         and (p.axis is not None or _inside(p, body, 0.75))
     ]
@@ -53,25 +73,27 @@ def break_bone(body: Body, rng: np.random.Generator) -> Body | None:
     if part.name == "vault":
         start = point * 0.6
         steps = np.cumsum(rng.normal(0, 1, (7, 2)) * 3 + rng.normal(0, 1, 2) * 9, axis=0)
-        crack = replace(line(start + steps, 1.4, 5), mu=-MU_BONE)
-        return replace(body, parts=(*body.parts, crack))
+        crack = replace(line(start + steps, 1.8, 8), mu=-MU_BONE)
+        return Fracture(replace(body, parts=(*body.parts, crack)), (), (crack,), start + steps)
     if part.name.startswith("vertebra"):
-        return replace(body, parts=_crush(body.parts, chosen, rng))
+        crushed = _crush(part, rng)
+        parts = (*body.parts[:chosen], *crushed, *body.parts[chosen + 1 :])
+        return Fracture(replace(body, parts=parts), (part,), crushed, crushed[0].outline)
     tilt = rng.normal(0, 0.5)
     c, s = np.cos(tilt), np.sin(tilt)
     normal = np.array([c * main[0] - s * main[1], s * main[0] + c * main[1]])
     width = 2 * float(np.median(np.abs((part.outline - point) @ np.array([-main[1], main[0]]))))
-    jag, phase = float(rng.uniform(0.4, 1.6)), float(rng.uniform(0, 6.3))
-    at = (float(point[0]), float(point[1]))
-    keep = replace(part, cut=Cut(at, (-float(normal[0]), -float(normal[1])), -jag, phase))
-    free = replace(part, cut=Cut(at, (float(normal[0]), float(normal[1])), jag, phase))
+    cut = Cut((float(point[0]), float(point[1])), (float(normal[0]), float(normal[1])), _teeth(width + 20, rng))
+    keep, free = replace(part, cut=replace(cut, side=-1.0)), replace(part, cut=cut)
     severe = rng.uniform() < 0.6
     gap = rng.uniform(1.0, 2.5)
     step = rng.uniform(0.08, 0.45) * width * rng.choice([-1, 1]) if severe else rng.uniform(0.0, 0.06) * width
     shift = gap * normal + step * np.array([-normal[1], normal[0]])
-    piece = turned([free], float(rng.normal(0, 0.12 if severe else 0.02)), at, (float(shift[0]), float(shift[1])))
-    parts = (*body.parts[:chosen], keep, *piece, *body.parts[chosen + 1 :])
-    return replace(body, parts=parts)
+    lean = float(rng.normal(0, 0.12 if severe else 0.02))
+    pieces = (keep, *turned([free], lean, cut.point, (float(shift[0]), float(shift[1]))))
+    trace = point + np.linspace(-0.5, 0.5, 13)[:, None] * width * np.array([-normal[1], normal[0]])
+    parts = (*body.parts[:chosen], *pieces, *body.parts[chosen + 1 :])
+    return Fracture(replace(body, parts=parts), (part,), pieces, trace)
 
 
 def _reaches(part: Part, body: Body) -> bool:
@@ -80,14 +102,13 @@ def _reaches(part: Part, body: Body) -> bool:
     return bool(np.mean(np.all(offset < 0.75, axis=1)) > 0.1)
 
 
-def _crush(parts: tuple[Part, ...], chosen: int, rng: np.random.Generator) -> tuple[Part, ...]:
+def _crush(part: Part, rng: np.random.Generator) -> tuple[Part, Part]:
     """A wedge fracture: the vertebra's upper plate sinks, more at the front, over a dense line."""
-    part = parts[chosen]
     low, high = part.outline.min(0), part.outline.max(0)
     share = (part.outline - low) / (high - low)
     loss = rng.uniform(0.25, 0.5)
     sink = (high[1] - low[1]) * loss * (1 - share[:, 1]) * (0.45 + 0.55 * (1 - share[:, 0]))
     sunk = replace(part, outline=part.outline + np.column_stack([np.zeros_like(sink), sink]))
     left, right = sunk.outline[np.argmin(share.sum(1))], sunk.outline[np.argmin(share[:, 1] - share[:, 0])]
-    dense = line(np.stack([left, right]) + np.array([0, 2.0]), 2.4, 12)
-    return (*parts[:chosen], sunk, dense, *parts[chosen + 1 :])
+    dense = line(np.stack([left, right]) + np.array([0, 2.0]), 2.6, 17)
+    return sunk, dense

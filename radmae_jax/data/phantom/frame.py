@@ -1,11 +1,12 @@
 """A body and an image size turn into a pixel grid: field of view, rotation, mirroring, collimation, side marker."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from radmae_jax.data.phantom.raster import Grid, Map
-from radmae_jax.data.phantom.solids import Body, Cut, Part, Points, band, points
+from radmae_jax.data.phantom.solids import Body, Part, Points, band, points
 
 # The working grid is fine enough to draw small images at twice their size and bounded for the largest ones.
 FINE_SIDE = 420
@@ -52,8 +53,11 @@ def aim(body: Body, height: int, width: int, limb: bool, mirror: bool, rng: np.r
     return Grid(height, width, matrix, target - matrix @ np.array(body.centre), zoom)
 
 
-def warped(parts: list[Part], body: Body, rng: np.random.Generator) -> list[Part]:
-    """Parts bent by a few long waves, about 1.5 % of the picture: no two patients are built alike."""
+Warp = Callable[[Points], Points]
+
+
+def draw_warp(body: Body, rng: np.random.Generator) -> Warp:
+    """Bends points by a few long waves, about 1.5 % of the picture: no two patients are built alike."""
     scale = float(np.mean(body.size))
     waves = rng.normal(0, 3.2 / scale, (3, 2))
     phases = rng.uniform(0, 6.3, 3)
@@ -62,12 +66,17 @@ def warped(parts: list[Part], body: Body, rng: np.random.Generator) -> list[Part
     def go(p: Points) -> Points:
         return p + np.sin((p - np.array(body.centre)) @ waves.T + phases) @ heights
 
+    return go
+
+
+def warped(parts: tuple[Part, ...], go: Warp) -> list[Part]:
+    """Parts with every point moved by the warp."""
     bent = []
     for part in parts:
         cut = part.cut
         if cut is not None:
             point = go(np.array([cut.point]))[0]
-            cut = Cut((float(point[0]), float(point[1])), cut.normal, cut.jag, cut.phase)
+            cut = replace(cut, point=(float(point[0]), float(point[1])))
         axis = None if part.axis is None else go(part.axis)
         bent.append(replace(part, outline=go(part.outline), axis=axis, holes=tuple(go(h) for h in part.holes), cut=cut))
     return bent

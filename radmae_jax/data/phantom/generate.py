@@ -13,7 +13,7 @@ import numpy as np
 
 from radmae_jax.data.phantom.dicom_write import dicom_bytes
 from radmae_jax.data.phantom.plan import BROKEN_KINDS, SYNTAXES, ImagePlan, plan_images
-from radmae_jax.data.phantom.render import REGIONS, render
+from radmae_jax.data.phantom.render import REGIONS, Phantom, render
 
 # Images a worker takes at once: enough to hide the hand-over, few enough for steady progress.
 CHUNK = 8
@@ -49,10 +49,10 @@ def relative_path(plan: ImagePlan) -> str:
     return f"patient{plan.patient.number:06d}_study{plan.study + 1}/image{plan.index:07d}.dcm"
 
 
-def write_image(out: Path, plan: ImagePlan) -> Written:
-    """Render one plan and write its file."""
+def render_plan(plan: ImagePlan) -> Phantom:
+    """The radiograph that a plan asks for."""
     rng = np.random.default_rng([plan.seed, plan.index, 5])
-    phantom = render(
+    return render(
         plan.region,
         plan.view,
         plan.side,
@@ -63,6 +63,11 @@ def write_image(out: Path, plan: ImagePlan) -> Written:
         plan.fracture,
         rng,
     )
+
+
+def write_image(out: Path, plan: ImagePlan) -> Written:
+    """Render one plan and write its file."""
+    phantom = render_plan(plan)
     raw = dicom_bytes(plan, phantom)
     path = out / relative_path(plan)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from radmae_jax.data.phantom.implants import (
     sternal_wires,
     wires,
 )
+from radmae_jax.data.phantom.resection import hip_resected, knee_resected
 from radmae_jax.data.phantom.solids import MU_STEEL, MU_TITANIUM, Body, Part, ellipse, line
 
 
@@ -68,8 +69,8 @@ def worn_things(body: Body, rng: np.random.Generator) -> list[Part]:
     return [line(np.stack([at - d, at + d]), np.array([1.6, 0.7]), 1.2, MU_STEEL)]
 
 
-def foreign_parts(region: str, body: Body, rng: np.random.Generator) -> list[Part]:
-    """Implants or foreign bodies that suit the region; at least one part."""
+def foreign_parts(region: str, body: Body, rng: np.random.Generator) -> tuple[Body, list[Part]]:
+    """Implants or foreign bodies that suit the region, at least one part, and the body less the bone they replace."""
     loose = [shrapnel, worn_things]
     if region in ("elbow", "hand", "knee", "lower_leg", "ankle", "foot"):
         kinds = [plate, plate, nail, wires, *loose]
@@ -85,5 +86,10 @@ def foreign_parts(region: str, body: Body, rng: np.random.Generator) -> list[Par
         kinds = [plate, nail, wires, pacemaker, *loose]
     else:
         kinds = [sternal_wires, pacemaker, *loose] if "top" in body.landmarks else [spinal_rods, *loose]
-    made = kinds[rng.integers(len(kinds))](body, rng)
-    return made if made else shrapnel(body, rng)
+    kind = kinds[rng.integers(len(kinds))]
+    made = kind(body, rng)
+    if kind is hip_prosthesis:
+        return hip_resected(body), made
+    if kind is knee_prosthesis:
+        return knee_resected(body), made
+    return body, made if made else shrapnel(body, rng)

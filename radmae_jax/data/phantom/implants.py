@@ -122,7 +122,7 @@ def hip_prosthesis(body: Body, rng: np.random.Generator) -> list[Part]:
     cup = band(ellipse(x, y - 1, 26, 26, 0, 40)[20:40], 5.0)
     stem = spline(points("28 -12  38 -8  50 8  54 30  51 70  47 120  44 148  40 148  37 118  33 70  30 36  22 10"))
     neck = band(points("4 -1  34 2"), np.array([13, 15.0]))
-    swing = _femur_swing(body)
+    swing = femur_swing(body)
     shaft = turned([Part(stem, MU_TITANIUM, 13, 5), Part(neck, MU_TITANIUM, 12, 5)], swing, (0, 0), (x, y))
     ball = Part(ellipse(x, y, 15, 15), MU_TITANIUM, 28, 15)
     parts = [Part(cup, MU_TITANIUM, 9), ball, *shaft]
@@ -131,7 +131,7 @@ def hip_prosthesis(body: Body, rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def _femur_swing(body: Body) -> float:
+def femur_swing(body: Body) -> float:
     """The angle that the femur at x > 0 is turned by."""
     for part in body.parts:
         if part.name == "femur" and part.axis is not None and part.axis[:, 0].mean() > 0:
@@ -147,6 +147,7 @@ def knee_prosthesis(body: Body, rng: np.random.Generator) -> list[Part]:
         points("-38 -30  -40 -10  -32 0  -18 2  -7 -4  0 -14  7 -4  18 2  32 0  40 -10  38 -30  24 -20  0 -26  -24 -20")
     )
     tray = points("-38 6  38 6  38 11  9 12  6 40  -6 40  -9 12  -38 11")
+    shield, tray = shield * [1.08, 1.0], tray * [1.08, 1.0]
     return [Part(shield + np.array([x, y - 4]), MU_TITANIUM, 12, 4), Part(tray + np.array([x, y + 4]), MU_TITANIUM, 16)]
 
 

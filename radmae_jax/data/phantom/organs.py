@@ -1,6 +1,7 @@
 """Lungs, heart, bowel gas and the trunk's soft tissue as parts in millimetres, seen from the front."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from radmae_jax.data.phantom.solids import (
     MU_FAT,
@@ -10,6 +11,7 @@ from radmae_jax.data.phantom.solids import (
     Habit,
     Part,
     Points,
+    band,
     ellipse,
     line,
     points,
@@ -79,14 +81,35 @@ def airway_ap(rng: np.random.Generator, top: float, carina: float) -> list[Part]
     ]
 
 
+def _gut(path: Points, width: float, dents: float, rng: np.random.Generator) -> Part:
+    """Gas in a piece of gut along a line (n, 2): uneven width in mm with folds cut in by the share dents."""
+    # Sharp bends would fold the outline over itself.
+    fine = gaussian_filter1d(spline(path[:: max(len(path) // 6, 1)], False, 8), 4.0, axis=0, mode="nearest")
+    t = np.linspace(0, 1, len(fine))
+    length = float(np.linalg.norm(np.diff(fine, axis=0), axis=1).sum())
+    # Haustra come every 25 mm or so, never evenly.
+    folds = np.abs(np.sin(np.pi * (length / 26) * t + 0.8 * np.sin(5 * t + rng.uniform(0, 6.3)) + rng.uniform(0, 3)))
+    uneven = 1 + 0.22 * np.sin(rng.uniform(2, 6) * t + rng.uniform(0, 6.3))
+    ends = np.sqrt(np.clip(1 - (2 * t - 1) ** 6, 0.02, 1))
+    widths = width * uneven * ends * (1 - dents + dents * np.sqrt(folds))
+    outline = band(fine, gaussian_filter1d(widths, 0.8), smooth=False)
+    return Part(outline, MU_GAS, 0.65 * width, 0.4 * width, merge="gas")
+
+
 def bowel(rng: np.random.Generator, top: float, bottom: float, w: float, share: float) -> list[Part]:
-    """Stomach, colon with haustra and small-bowel gas between top and bottom; share 0..1 of gas."""
+    """Colon with haustra, loops of small bowel, rectum and stool between top and bottom; share 0..1 of gas."""
     parts: list[Part] = []
 
     def pocket(x: float, y: float, rx: float, ry: float) -> None:
         corners = ellipse(x, y, rx, ry, rng.uniform(0, 3), 9)
-        corners += rng.normal(0, 0.08 * min(rx, ry), corners.shape)
-        parts.append(Part(spline(corners), MU_GAS, float(1.3 * min(rx, ry)), 0.75 * min(rx, ry)))
+        corners += rng.normal(0, 0.1 * min(rx, ry), corners.shape)
+        gas = Part(spline(corners), MU_GAS, float(1.3 * min(rx, ry)), 0.75 * min(rx, ry), merge="gas")
+        parts.append(gas)
+
+    def loop(x: float, y: float, length: float, width: float, dents: float) -> None:
+        turns = rng.uniform(0, 6.3) + np.cumsum(rng.normal(0, 0.35, 6))
+        steps = length / 5 * np.column_stack([np.cos(turns), np.sin(turns)])
+        parts.append(_gut(np.array([x, y]) + np.cumsum(steps, axis=0) - steps.sum(0) / 2, width, dents, rng))
 
     height = bottom - top
     frame = points(
@@ -95,15 +118,18 @@ def bowel(rng: np.random.Generator, top: float, bottom: float, w: float, share: 
         f"  {0.2 * w} {top + 0.26 * height}  {0.62 * w} {top + 0.08 * height}"
         f"  {0.72 * w} {top + 0.5 * height}  {0.6 * w} {bottom}"
     )
-    path = spline(frame, False, 8)
-    for p in path[::2]:
+    path = spline(frame + rng.normal(0, 6, frame.shape), False, 8)
+    place = int(rng.integers(0, 8))
+    while place < len(path) - 4:
+        # Gas fills stretches of the colon; what lies between holds fluid and stool.
+        stretch = int(rng.integers(5, 16))
         if rng.uniform() < share:
-            r = rng.uniform(13, 21)
-            pocket(float(p[0] + rng.normal(0, 4)), float(p[1] + rng.normal(0, 4)), r, r * rng.uniform(0.8, 1.3))
-    for _ in range(int(rng.poisson(9 * share))):
-        pocket(rng.normal(0, 0.3 * w), rng.uniform(top + 0.35 * height, bottom), rng.uniform(5, 13), rng.uniform(5, 9))
-    for _ in range(int(rng.poisson(5 * share))):
-        pocket(rng.normal(0, 22), bottom + rng.uniform(30, 95), rng.uniform(7, 15), rng.uniform(6, 12))
+            parts.append(_gut(path[place : place + stretch], rng.uniform(20, 40), rng.uniform(0.15, 0.4), rng))
+        place += stretch + int(rng.integers(2, 8))
+    for _ in range(int(rng.poisson(6 * share))):
+        loop(rng.normal(0, 0.3 * w), rng.uniform(top + 0.35 * height, bottom), rng.uniform(18, 60), 15, 0.08)
+    for _ in range(int(rng.poisson(2.5 * share))):
+        loop(rng.normal(0, 20), bottom + rng.uniform(30, 95), rng.uniform(14, 40), rng.uniform(14, 26), 0.25)
     for _ in range(int(rng.poisson(22 * share))):
         p = path[rng.integers(0, 16)]
         pocket(float(p[0] + rng.normal(0, 9)), float(p[1] + rng.normal(0, 9)), rng.uniform(2, 4.5), rng.uniform(2, 4.5))

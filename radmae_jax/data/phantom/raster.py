@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt, uniform_filter
 
 from radmae_jax.data.phantom.solids import MU_TITANIUM, Cut, Part, Points
 
@@ -47,20 +47,36 @@ def _cut_share(cut: Cut, x: Map, y: Map, blur: float) -> Map:
     px, py = cut.point
     nx, ny = cut.normal
     along = (x - px) * -ny + (y - py) * nx
-    teeth = np.sin(along * 1.1 + cut.phase) + 0.6 * np.sin(along * 2.7 + 2 * cut.phase)
-    across = (x - px) * nx + (y - py) * ny + cut.jag * teeth
-    return np.clip(across / blur + 0.5, 0.0, 1.0).astype(np.float32)
+    across = (x - px) * nx + (y - py) * ny + np.interp(along, cut.teeth[:, 0], cut.teeth[:, 1])
+    return np.clip(cut.side * across / blur + 0.5, 0.0, 1.0).astype(np.float32)
 
 
-def _thickness(part: Part, mask: NDArray[np.uint8], x: Map, y: Map, mm_per_pixel: float) -> tuple[Map, Map]:
+def _distance(cover: Map) -> Map:
+    """Pixels from each pixel's centre to the outline, positive inside, from the covered share of every pixel.
+
+    The share of the nearest partly covered pixel says where in it the outline runs: without it, slanting edges
+    come out as stairs.
+    """
+    if bool((cover >= 1.0).all()):
+        return np.full_like(cover, max(cover.shape))
+    steps, nearest = distance_transform_edt(cover >= 1.0, return_indices=True)  # pyright: ignore[reportGeneralTypeIssues]
+    return (steps - 0.5 + cover[nearest[0], nearest[1]]).astype(np.float32)
+
+
+def _signed(cover: Map) -> Map:
+    """As _distance, and outside the pixels to the outline, negative."""
+    return np.where(cover > 0.5, _distance(cover), -_distance(1 - cover))
+
+
+def _thickness(part: Part, cover: Map, x: Map, y: Map, mm_per_pixel: float) -> tuple[Map, Map]:
     """Dense and spongy attenuation of one part on its box."""
     if part.rounding <= 0:
-        dense = mask * np.float32(part.mu * part.depth)
+        dense = cover * np.float32(part.mu * part.depth)
         spongy = np.zeros((1, 1), np.float32)
     else:
-        steps = np.asarray(distance_transform_edt(mask), dtype=np.float32)
-        distance = (steps - np.float32(0.5)) * np.float32(mm_per_pixel)
-        outer = _profile(distance, part.rounding, part.depth)
+        # Of a partly covered pixel the covered part counts, whose middle lies half its share inside.
+        distance = np.maximum(_distance(cover), 0.5 * cover) * np.float32(mm_per_pixel)
+        outer = cover * _profile(distance, part.rounding, part.depth)
         if part.cortex <= 0:
             dense, spongy = outer * np.float32(part.mu), np.zeros((1, 1), np.float32)
         else:
@@ -88,6 +104,16 @@ def _enlarge(small: Map, height: int, width: int) -> Map:
     return np.asarray(image, dtype=np.float32)
 
 
+def _coverage(rings: list[Points], height: int, width: int) -> Map:
+    """Share 0..1 of every pixel that lies in the first ring and outside the others (in pixels of the box)."""
+    fine = 4 if height * width <= SOFT_BOX_PIXELS + 20_000 else 2
+    image = Image.new("L", (width * fine, height * fine))
+    pen = ImageDraw.Draw(image)
+    for k, ring in enumerate(rings):
+        pen.polygon([tuple(p) for p in ring * fine - 0.5], fill=0 if k else 255)
+    return np.asarray(image.reduce(fine), dtype=np.float32) / np.float32(255)
+
+
 def draw_parts(parts: list[Part] | tuple[Part, ...], grid: Grid) -> Layers:
     """Sum every part's attenuation on the grid; parts off the grid cost nothing."""
     smooth = np.zeros((grid.height, grid.width), np.float32)
@@ -108,13 +134,8 @@ def draw_parts(parts: list[Part] | tuple[Part, ...], grid: Grid) -> Layers:
         x0, y0 = np.floor(low - 2 * coarse).astype(int)
         x1, y1 = np.ceil(high + 2 * coarse).astype(int)
         width, height = -(-(x1 - x0) // coarse), -(-(y1 - y0) // coarse)
-        image = Image.new("L", (width, height))
-        pen = ImageDraw.Draw(image)
-        pen.polygon([tuple(p) for p in (corners - [x0, y0]) / coarse - 0.5], fill=1)
-        for hole in part.holes:
-            ring = (hole @ grid.matrix.T + grid.shift - [x0, y0]) / coarse - 0.5
-            pen.polygon([tuple(p) for p in ring], fill=0)
-        mask = np.asarray(image)
+        rings = [(ring @ grid.matrix.T + grid.shift - [x0, y0]) / coarse for ring in (part.outline, *part.holes)]
+        cover = _coverage(rings, height, width)
         if part.axis is None and part.cut is None:
             x = y = np.zeros((1, 1), np.float32)
         else:
@@ -122,23 +143,30 @@ def draw_parts(parts: list[Part] | tuple[Part, ...], grid: Grid) -> Layers:
             row = (np.arange(height, dtype=np.float32) + 0.5) * coarse + y0 - grid.shift[1]
             x = (column[None] * inverse[0, 0] + row[:, None] * inverse[0, 1]).astype(np.float32)
             y = (column[None] * inverse[1, 0] + row[:, None] * inverse[1, 1]).astype(np.float32)
-        dense, light = _thickness(part, mask, x, y, coarse / grid.pixels_per_mm)
+        wide = coarse > 1 and soft and part.rounding * grid.pixels_per_mm > 4 * coarse
+        if wide:
+            # Distances may be interpolated, while the steep rim of a depth would turn into stairs.
+            # Its own steps of a quarter pixel are evened out first.
+            even = np.asarray(uniform_filter(uniform_filter(_signed(cover), 5), 5), dtype=np.float32)
+            distance = _enlarge(even, height * coarse, width * coarse) * np.float32(coarse / grid.pixels_per_mm)
+            dense = _profile(distance, part.rounding, part.depth) * np.float32(part.mu)
+            light = np.zeros((1, 1), np.float32)
+        else:
+            dense, light = _thickness(part, cover, x, y, coarse / grid.pixels_per_mm)
         target = metal if part.mu >= MU_TITANIUM else smooth
         if part.merge and part.merge not in merged:
             merged[part.merge] = np.zeros_like(smooth)
         for layer, value in ((target, dense), (spongy, light)):
             if value.size == 1:
                 continue
-            if coarse > 1:
-                # The coarse outline is a staircase: smooth it before enlarging.
-                value = np.asarray(gaussian_filter(value, 0.9) if soft else value, dtype=np.float32)
+            if coarse > 1 and not wide:
                 value = _enlarge(value, height * coarse, width * coarse)
             top, left = max(y0, 0), max(x0, 0)
             bottom, right = min(y1, grid.height), min(x1, grid.width)
             window = value[top - y0 : bottom - y0, left - x0 : right - x0]
             if part.merge:
                 area = merged[part.merge][top:bottom, left:right]
-                np.maximum(area, window, out=area)
+                (np.maximum if part.mu > 0 else np.minimum)(area, window, out=area)
             else:
                 layer[top:bottom, left:right] += window
     for layer in merged.values():

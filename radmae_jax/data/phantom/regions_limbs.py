@@ -153,13 +153,13 @@ def foot(rng: np.random.Generator, view: str, habit: Habit) -> Body:
         "  52 -40  52 20  44 80  30 124  8 138"
     )
     # The leg stands behind the heel, foreshortened.
-    ankle_shadow = limb(points("-4 230  -4 140  -4 84  -4 62"), np.array([90, 84, 66, 30.0]), 0.8)
+    ankle_shadow = limb(points("-4 230  -4 140  -4 84  -4 62"), np.array([90, 84, 66, 30.0]), 0.45)
     shins = skin(spline(points("-22 230  -22 130  -20 84  -6 66  12 66  20 84  18 130  18 230")), 30, 20)
     sole = spline(sole * [squeeze * (1 + 0.08 * habit.fat), 1])
     soft = [
         skin(sole, 36, 20),
         flesh(sole * 0.94, 30, 18),
         *ankle_shadow,
-        replace(shins, mu=MU_BONE, depth=4.0, merge=""),
+        replace(shins, mu=MU_BONE, depth=1.5, merge=""),
     ]
     return Body((*soft, *digits, *bones), (0.0, -25.0), (125, 290), {"ankle": (0.0, 60.0)})

@@ -1,5 +1,7 @@
 """Chest, abdomen, lumbar spine, pelvis, hip and shoulder from the front: one trunk, framed as each is radiographed."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from radmae_jax.data.phantom.bones_arm import limb
@@ -49,6 +51,8 @@ def _thorax(rng: np.random.Generator, habit: Habit, low: int, air: bool) -> tupl
     ribs = rib_cage_ap(rng, top, last, w, 1 if air else 6)
     parts = [*spine, *ribs, *mirrored(ribs)]
     if air:
+        # Chests are taken at 120 kV and the heart lies before the spine: its bone shows half as much.
+        parts[: len(spine)] = [replace(p, mu=0.45 * p.mu) for p in spine]
         manubrium = spline(points(f"-26 {top + 30}  0 {top + 36}  26 {top + 30}  18 {top + 76}  -18 {top + 76}"))
         parts.append(Part(manubrium, MU_BONE, 6, 6, 0.8, 0.8, 0.2))
         parts += lungs_ap(rng, top, dome, 0.97 * w, rng.uniform(0.85, 1.25))

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from radmae_jax.data.phantom import frame, physics, raster, regions_limbs, regions_side, regions_trunk
-from radmae_jax.data.phantom.fractures import break_bone
-from radmae_jax.data.phantom.hardware import foreign_parts
 from radmae_jax.data.phantom.solids import Body, Habit
+from radmae_jax.data.phantom.visible import Drawn, Scene, fit_fracture, fit_metal
 
 VIEWS: dict[str, tuple[str, ...]] = {
     "skull": ("PA", "LAT"),
@@ -90,30 +89,44 @@ def render(
     fracture: bool,
     rng: np.random.Generator,
 ) -> Phantom:
-    """Render one radiograph of a patient; side is R, L or empty, and the labels say what was really drawn."""
+    """Render one radiograph of a patient; side is R, L or empty.
+
+    foreign and fracture ask; the labels say what the picture shows. What it could not show is not drawn: with a
+    label of 0 the image is the one that was not asked for it, to the bit.
+    """
+    # Streams of their own: the rest of the picture is the same with and without.
+    hardware, crack = rng.spawn(2)
     body = _build(region, view, habit, rng)
-    broken = break_bone(body, rng) if fracture else None
-    body = body if broken is None else broken
-    metal = foreign_parts(region, body, rng) if foreign else []
     rows, columns = frame.working_shape(height, width)
     mirror = side == "R" if side else view == "LAT" and bool(rng.uniform() < 0.5)
     grid = frame.aim(body, rows, columns, region in LIMBS, mirror, rng)
-    parts = frame.warped([*body.parts, *metal], body, rng)
-    layers = raster.draw_parts(parts, grid)
-    shutter = frame.draw_shutter(rng)
-    opening = None if shutter is None else frame.open_field(shutter, rows, columns)
+    warp, shutter = frame.draw_warp(body, rng), frame.draw_shutter(rng)
+    scene = Scene(grid, warp, shutter, height * width / (rows * columns))
+    opening = scene.opening()
     lead = _lead(side or str(rng.choice(["R", "L"])), grid, shutter, rng) if rng.uniform() < 0.7 else None
-    signal = physics.exposed(layers, opening, lead, grid.pixels_per_mm, habit.density, rng)
-    picture = physics.presented(signal, opening, grid.pixels_per_mm, rng)
-    if shutter is not None and shutter.blackened and opening is not None:
-        picture = np.where(opening > 0.99, picture, 0.0)
-    image = physics.resized(picture.astype(np.float32), height, width)
-    if (rows, columns) != (height, width) and rows < height:
-        # Grain at the pixel scale of large images, which the coarser working grid cannot carry.
-        image = image + rng.uniform(0.002, 0.012) * rng.standard_normal(image.shape, dtype=np.float32)
+    film = int(rng.integers(2**62))
+
+    def picture(shown: raster.Layers) -> raster.Map:
+        # One seed for any layers, so that two pictures differ by their layers alone.
+        luck = np.random.default_rng(film)
+        signal = physics.exposed(shown, opening, lead, grid.pixels_per_mm, habit.density, luck)
+        grey = physics.presented(signal, opening, grid.pixels_per_mm, luck)
+        if shutter is not None and shutter.blackened and opening is not None:
+            grey = np.where(opening > 0.99, grey, 0.0)
+        image = physics.resized(grey.astype(np.float32), height, width)
+        if rows < height:
+            # Grain at the pixel scale of large images, which the coarser working grid cannot carry.
+            image = image + luck.uniform(0.002, 0.012) * luck.standard_normal(image.shape, dtype=np.float32)
+        return np.clip(image, 0, 1).astype(np.float32)
+
+    drawn = Drawn(body, raster.draw_parts(frame.warped(body.parts, warp), grid))
+    fitted = fit_metal(region, drawn, scene, picture, hardware) if foreign else None
+    drawn = fitted or drawn
+    broken = fit_fracture(drawn, scene, picture, crack) if fracture else None
+    drawn = broken or drawn
+    image = picture(drawn.layers) if drawn.image is None else drawn.image
     mm_per_pixel = rows / height / grid.pixels_per_mm
-    grey = np.clip(image, 0, 1).astype(np.float32)
-    return Phantom(grey, region, view, side, bool(metal), broken is not None, mm_per_pixel)
+    return Phantom(image, region, view, side, fitted is not None, broken is not None, mm_per_pixel)
 
 
 def _lead(letter: str, grid: raster.Grid, shutter: frame.Shutter | None, rng: np.random.Generator) -> raster.Map:
@@ -138,5 +151,5 @@ def render_phantom(region: str, height: int, width: int, seed: list[int] | int) 
     habit = draw_habit(rng)
     view = str(rng.choice(list(VIEWS[region])))
     side = str(rng.choice(["R", "L"])) if region in PAIRED else ""
-    foreign, fracture = bool(rng.uniform() < 0.2), bool(rng.uniform() < 0.15)
+    foreign, fracture = bool(rng.uniform() < 0.2), bool(rng.uniform() < 0.16)
     return render(region, view, side, height, width, habit, foreign, fracture, rng)

@@ -21,12 +21,15 @@ MU_STEEL = 0.95
 
 @dataclass(frozen=True)
 class Cut:
-    """The side of a jagged line that stays: normal points to the kept side, jag is the amplitude in mm."""
+    """One side of a ragged line across a bone: through point, kept where side (1 or -1) times normal points.
+
+    teeth (n, 2) are knots of the rag in mm: place along the line, and how far the line leaves its course there.
+    """
 
     point: tuple[float, float]
     normal: tuple[float, float]
-    jag: float
-    phase: float
+    teeth: Points
+    side: float = 1.0
 
 
 @dataclass(frozen=True)
