@@ -236,43 +236,42 @@ def find_config(name: str) -> Path:
 
 def load_file(name: str, variant: str = "") -> Config:
     """The Config that FILE's get_config(variant) returns."""
+    return freeze(_get_config(name, variant))
+
+
+def from_arguments(arguments: list[str]) -> Config:
+    """The Config of `--config FILE[:variant] [--config.section.field=value ...]`; ml_collections reads the overrides."""
+    chosen, rest = None, []
+    waiting = False
+    for argument in arguments:
+        if waiting or argument.startswith("--config="):
+            chosen, waiting = argument.removeprefix("--config="), False
+        elif argument == "--config":
+            waiting = True
+        else:
+            rest.append(argument)
+    if not chosen:
+        raise ValueError("--config FILE[:variant] is needed")
+    name, _, variant = chosen.partition(":")
+    values = flags.FlagValues()
+    try:
+        given = _get_config(name, variant)
+        config_flags.DEFINE_config_dict("config", given, flag_values=values, sys_argv=["radmae", *rest])
+        stray = values(["radmae", *rest])[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{' '.join(rest)}: {error}") from error
+    if stray:
+        raise ValueError(f"not understood: {' '.join(stray)}")
+    return freeze(given)
+
+
+def _get_config(name: str, variant: str) -> ml_collections.ConfigDict:
     path = find_config(name)
     spec = importlib.util.spec_from_file_location(f"radmae_config_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return freeze(module.get_config(variant))
-
-
-def from_arguments(arguments: list[str]) -> Config:
-    """The Config of `--config FILE[:variant] [--config.section.field=value ...]`, by ml_collections' flags."""
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    fixed = [_resolve(argument) for argument in arguments]
-    for at, argument in enumerate(fixed[:-1]):
-        if argument in ("--config", "-config"):
-            fixed[at + 1] = _located(fixed[at + 1])
-    try:
-        rest = values(["radmae", *fixed])[1:]
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{' '.join(arguments)}: {error}") from error
-    if rest:
-        raise ValueError(f"not understood: {' '.join(rest)}")
-    if values["config"].value is None:
-        raise ValueError("--config FILE[:variant] is needed")
-    return freeze(values["config"].value)
-
-
-def _resolve(argument: str) -> str:
-    if argument.startswith(("--config=", "-config=")):
-        flag, value = argument.split("=", 1)
-        return f"{flag}={_located(value)}"
-    return argument
-
-
-def _located(value: str) -> str:
-    name, colon, variant = value.partition(":")
-    return f"{find_config(name)}{colon}{variant}"
+    return module.get_config(variant)
 
 
 def read_json(path: Path) -> Config:

@@ -51,7 +51,9 @@ def main() -> int:
             process.kill()
             process.wait()
             killed += 1
-            saved = sorted(int(p.name) for p in (options.out / "killed" / "checkpoints").glob("[0-9]*") if p.name.isdigit())
+            saved = sorted(
+                int(p.name) for p in (options.out / "killed" / "checkpoints").glob("[0-9]*") if p.name.isdigit()
+            )
             print(f"kill {killed} after {delay:.1f} s; checkpoints {saved}", flush=True)
     subprocess.run([*command, str(options.out / "killed")], check=True, stderr=subprocess.DEVNULL)
     ends = [fingerprint(jax.device_get(radmae_jax.load(options.out / name).params)) for name in ("unbroken", "killed")]

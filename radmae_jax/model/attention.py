@@ -10,8 +10,6 @@ import jax.numpy as jnp
 _MASKED = -1e30
 # Scores held at once by the chunked form, elements a (batch, head): 128 query rows of 4,096 keys are 2 MB.
 _CHUNK = 128
-# Below this the L x L scores are small and one dense product is faster on CPU (measured: tools/attention_times.py).
-_DENSE_UP_TO = 256
 
 
 def attend(
@@ -22,16 +20,15 @@ def attend(
     Args:
       query, key, value: [B, N, H, D], any float dtype; the softmax is float32.
       lengths: int32 [B], valid keys of each row, from 1 to N. Outputs of queries beyond are finite, without meaning.
-      implementation: dense (the reference), chunked (never holds the N x N scores, forward or backward) or auto.
+      implementation: dense (the reference), chunked (never holds the N x N scores, forward or backward) or auto:
+        chunked, which on CPU is the faster at every length (tools/attention_times.py).
 
     Returns: [B, N, H, D] in the dtype of value.
     """
-    if implementation == "auto":
-        implementation = "dense" if query.shape[1] <= _DENSE_UP_TO else "chunked"
     query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))  # heads first
     if implementation == "dense":
         out = _dense(query, key, value, lengths)
-    elif implementation == "chunked":
+    elif implementation in ("auto", "chunked"):
         out = cast(jax.Array, _chunked(query, key, value, lengths, _CHUNK))
     else:
         raise ValueError(f"attention {implementation!r}; it must be auto, dense or chunked")
@@ -112,10 +109,10 @@ _chunked.defvjp(_chunked_forward, _chunked_backward)
 
 
 def _split(x: jax.Array, chunk: int) -> jax.Array:
-    """[B, H, N, D] to [chunks, B, H, chunk, D], zeros behind the last row."""
+    """[B, H, N, D] to [pieces, B, H, even, D] with even <= chunk and as little padding as that allows."""
     batch, heads, length, width = x.shape
-    chunk = min(chunk, length)
     pieces = -(-length // chunk)
+    chunk = -(-length // pieces)
     padded = jnp.pad(x, ((0, 0), (0, 0), (0, pieces * chunk - length), (0, 0)))
     return jnp.moveaxis(padded.reshape(batch, heads, pieces, chunk, width), 2, 0)
 

@@ -11,10 +11,14 @@ import pydicom
 import pytest
 from pydicom.encaps import generate_frames
 
-from radmae_jax.data.phantom import REGIONS, PhantomSummary, make_phantoms, render_phantom
+from radmae_jax.data.phantom import REGIONS, PhantomSummary, frame, make_phantoms, render_phantom
 from radmae_jax.data.phantom.dicom_write import bits_stored, dicom_bytes, stored_pixels
-from radmae_jax.data.phantom.plan import BROKEN_KINDS, SCANNERS, SYNTAXES, plan_images, poster_sizes
-from radmae_jax.data.phantom.render import VIEWS, Phantom
+from radmae_jax.data.phantom.plan import BROKEN_KINDS, SCANNERS, SYNTAXES, plan_images
+from radmae_jax.data.phantom.raster import Grid
+from radmae_jax.data.phantom.render import VIEWS, Phantom, draw_habit, render
+from radmae_jax.data.phantom.solids import MU_STEEL, Part, points
+from radmae_jax.data.phantom.visible import Scene, metal_share
+from radmae_jax.data.sizes import poster_sizes
 
 IMAGES, SEED, SCALE, BROKEN = 12, 5, 0.06, 0.5
 DECODERS = {
@@ -138,14 +142,13 @@ def test_marginals_follow_the_poster() -> None:
     share = np.mean([plan.monochrome1 for plan in plans])
     assert abs(share - 0.129) < 0.02
     assert abs(np.mean([plan.foreign for plan in plans]) - 0.20) < 0.03
-    assert abs(np.mean([plan.fracture for plan in plans]) - 0.15) < 0.03
-    sizes, cumulative = poster_sizes()
-    weights = np.diff(cumulative, prepend=0.0)
-    for axis, drawn in ((0, [p.height for p in plans]), (1, [p.width for p in plans])):
-        order = np.argsort(sizes[:, axis])
-        total = np.cumsum(weights[order])
+    assert abs(np.mean([plan.fracture for plan in plans]) - 0.17) < 0.03
+    heights, widths, counts = poster_sizes()
+    for sizes, drawn in ((heights, [p.height for p in plans]), (widths, [p.width for p in plans])):
+        order = np.argsort(sizes)
+        total = np.cumsum(counts[order]) / counts.sum()
         for q in (0.1, 0.25, 0.5, 0.75, 0.9):
-            expected = 16 * sizes[order, axis][np.searchsorted(total, q)] * scale
+            expected = sizes[order][np.searchsorted(total, q)] * scale
             assert np.quantile(drawn, q) == pytest.approx(expected, rel=0.05, abs=16)
 
 
@@ -176,6 +179,58 @@ def test_every_region_renders_with_contrast_and_repeats(region: str) -> None:
     assert one.image.std() > 0.03 and one.image.min() >= 0 and one.image.max() <= 1
     np.testing.assert_array_equal(one.image, same.image)
     assert not np.array_equal(one.image, other.image)
+
+
+def _asked(region: str, foreign: bool, fracture: bool, seed: list[int]) -> Phantom:
+    rng = np.random.default_rng(seed)
+    return render(region, VIEWS[region][0], "L", 130, 110, draw_habit(rng), foreign, fracture, rng)
+
+
+def _changed(one: Phantom, other: Phantom) -> int:
+    """Pixels that differ by more than a twentieth of the grey scale, beyond a shift of all greys."""
+    change = one.image - other.image
+    return int((np.abs(change - np.median(change)) > 0.05).sum())
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_label_is_seen_in_the_image_and_no_label_is_no_change(region: str) -> None:
+    labelled = 0
+    for k in range(2):
+        plain, metal, broken = (_asked(region, a, b, [6, k]) for a, b in ((False, False), (True, False), (False, True)))
+        assert (plain.foreign_material, plain.fracture) == (metal.fracture, broken.foreign_material) == (False, False)
+        for asked, label in ((metal, metal.foreign_material), (broken, broken.fracture)):
+            if label:
+                assert _changed(asked, plain) >= 8
+            else:
+                np.testing.assert_array_equal(asked.image, plain.image)
+            labelled += label
+    # Twice metal and twice a fracture were asked for, of which some may find no place to show.
+    assert labelled >= 2
+
+
+@pytest.mark.parametrize("blackened", [True, False])
+def test_what_the_collimator_hides_is_labelled_0(monkeypatch: pytest.MonkeyPatch, blackened: bool) -> None:
+    # A slit that is open for less than half of anything drawn, against the same image without a collimator.
+    hidden = frame.Shutter((0.5, 0.5), (0.5, 0.004), 0.0, blackened)
+    for region in ("hand", "pelvis"):
+        monkeypatch.setattr(frame, "draw_shutter", lambda _: None)
+        seen = _asked(region, True, True, [8, 1])
+        assert seen.foreign_material and seen.fracture
+        monkeypatch.setattr(frame, "draw_shutter", lambda _: hidden)
+        unseen, plain = _asked(region, True, True, [8, 1]), _asked(region, False, False, [8, 1])
+        assert not unseen.foreign_material and not unseen.fracture
+        np.testing.assert_array_equal(unseen.image, plain.image)
+
+
+def test_the_share_of_metal_in_frame_and_field_is_that_of_its_area() -> None:
+    grid = Grid(100, 100, np.eye(2), np.zeros(2), 1.0)
+    bar = [Part(points("-60 40  40 40  40 60  -60 60"), MU_STEEL, 3)]
+    assert metal_share(bar, Scene(grid, np.asarray, None, 1.0)) == pytest.approx(0.4, abs=0.02)
+    # Open from x = 20 to 80: a fifth of the bar's 100 mm is left.
+    shutter = frame.Shutter((0.5, 0.5), (0.3, 0.5), 0.0, True)
+    assert metal_share(bar, Scene(grid, np.asarray, shutter, 1.0)) == pytest.approx(0.2, abs=0.03)
+    away = [Part(points("-60 40  -10 40  -10 60  -60 60"), MU_STEEL, 3)]
+    assert metal_share(away, Scene(grid, np.asarray, None, 1.0)) == 0.0
 
 
 def test_a_large_image_has_its_full_size() -> None:

@@ -110,5 +110,5 @@ def _crush(part: Part, rng: np.random.Generator) -> tuple[Part, Part]:
     sink = (high[1] - low[1]) * loss * (1 - share[:, 1]) * (0.45 + 0.55 * (1 - share[:, 0]))
     sunk = replace(part, outline=part.outline + np.column_stack([np.zeros_like(sink), sink]))
     left, right = sunk.outline[np.argmin(share.sum(1))], sunk.outline[np.argmin(share[:, 1] - share[:, 0])]
-    dense = line(np.stack([left, right]) + np.array([0, 2.0]), 2.6, 17)
+    dense = line(np.stack([left, right]) + np.array([0, 2.0]), 4.0, 11)
     return sunk, dense

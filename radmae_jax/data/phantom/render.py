@@ -151,5 +151,5 @@ def render_phantom(region: str, height: int, width: int, seed: list[int] | int) 
     habit = draw_habit(rng)
     view = str(rng.choice(list(VIEWS[region])))
     side = str(rng.choice(["R", "L"])) if region in PAIRED else ""
-    foreign, fracture = bool(rng.uniform() < 0.2), bool(rng.uniform() < 0.16)
+    foreign, fracture = bool(rng.uniform() < 0.2), bool(rng.uniform() < 0.17)
     return render(region, view, side, height, width, habit, foreign, fracture, rng)

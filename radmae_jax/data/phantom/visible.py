@@ -16,6 +16,8 @@ SHARE = 0.5
 PIXELS = 8
 TRIES = 10
 BREAK_TRIES = 24
+# Full images made to look for a fracture: the estimate before rarely errs more often.
+LOOKS = 6
 # Attenuation along the ray that shows against bone: the thinnest wire has 1.
 METAL_SHOWS = 0.15
 # Change of the image, whose greys are 0..1, that a reader sees as a line.
@@ -111,6 +113,7 @@ def fit_fracture(
     # Scatter veils what dense surroundings leave of the beam, and the grey scale spans all that is there.
     log = -np.log(veiled[::4, ::4])
     faint = 0.03 * float(np.quantile(log, 0.95) - np.quantile(log, 0.05))
+    looks = 0
     for _ in range(BREAK_TRIES):
         found = break_bone(plain.body, rng)
         if found is None:
@@ -128,6 +131,9 @@ def fit_fracture(
         change = np.abs(broken.smooth + broken.spongy - path) * beam / veiled * clear
         if float((change > faint).sum()) * scene.finer < PIXELS:
             continue
+        looks += 1
+        if looks > LOOKS:
+            return None
         unbroken = picture(layers) if unbroken is None else unbroken
         image = picture(broken)
         if _shows(image, unbroken):

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from radmae_jax.config import Config, differences, find_config, from_arguments, from_dict, load_file, read_json, to_dict
+from radmae_jax.data.binning import make_table, optimal_lengths, token_grids
+from radmae_jax.data.sizes import poster_sizes
+
+
+def test_overrides_have_the_types_of_the_schema():
+    config = from_arguments(
+        [
+            "--config",
+            "demo",
+            "--config.train.epochs=3",
+            "--config.optim.learning_rate=1",
+            "--config.bins.lengths=(10, 400)",
+        ]
+    )
+    assert (config.train.epochs, config.optim.learning_rate, config.bins.lengths) == (3, 1.0, (10, 400))
+    assert differences(load_file("demo"), config) == [
+        "bins.lengths: () -> (10, 400)",
+        "optim.learning_rate: 0.0015 -> 1.0",
+        "train.epochs: 20 -> 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--config=demo", "--config.train.epoch=3"], "epoch"),
+        (["--config=demo", "--config.train.epochs=many"], "many"),
+        (["--config=demo", "--config.data.intensity=bright"], "intensity is 'bright'; it must be one of voi"),
+        (["--config=demo", "--config.model.patch=7"], "model.patch is 7; it must be from 8 to 48"),
+        (["--config=demo", "--config.bins.lengths=(20, 10)"], "ascending"),
+        (["--config=demo:large"], "variant 'large'"),
+        (["--config=demo", "stray"], "not understood: stray"),
+        (["--config.train.epochs=3"], "--config"),
+    ],
+)
+def test_bad_settings_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        from_arguments(arguments)
+
+
+def test_a_missing_config_is_named():
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        from_arguments(["--config=nowhere"])
+
+
+def test_json_round_trip(tmp_path: Path):
+    import json
+
+    config = load_file("poster_pretrain", "replica")
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+    assert read_json(tmp_path / "config.json") == config
+    with pytest.raises(ValueError, match=r"config\.train\.speed is not a setting"):
+        from_dict(Config, {"train": {"speed": 9}})
+
+
+def test_a_config_is_found_by_path_or_name():
+    assert find_config("configs/demo.py").samefile(find_config("demo"))
+
+
+def test_the_posters_config():
+    plain, replica = load_file("poster_pretrain"), load_file("poster_pretrain", "replica")
+    for config in (plain, replica):
+        assert (config.train.images_per_step, config.train.epochs, config.optim.learning_rate) == (1024, 10, 1e-4)
+        assert (config.model.variant, config.model.patch, config.model.table_side) == ("B", 48, 64)
+    assert (replica.loss.kind, replica.data.intensity, replica.bins.pad_tokens) == ("poster", "poster", "poster")
+    assert (replica.model.resample, replica.model.decoder_positions) == ("bicubic", "hf_flat")
+    # The table it carries is the optimum of the shipped sizes.
+    heights, widths, counts = poster_sizes()
+    tokens = token_grids(heights, widths, 48).prod(axis=1)
+    distinct = sorted(set(tokens.tolist()))
+    total = [int(counts[tokens == n].sum()) for n in distinct]
+    import numpy as np
+
+    assert plain.bins.lengths == optimal_lengths(np.array(distinct), np.array(total), 16)
+    assert len(make_table(replica.bins, 48, heights, widths).lengths) == 20
