@@ -240,7 +240,7 @@ def load_file(name: str, variant: str = "") -> Config:
 
 
 def from_arguments(arguments: list[str]) -> Config:
-    """The Config of `--config FILE[:variant] [--config.section.field=value ...]`; ml_collections reads the overrides."""
+    """The Config of `--config FILE[:variant] [--config.section.field=value ...]`."""
     chosen, rest = None, []
     waiting = False
     for argument in arguments:

@@ -87,7 +87,7 @@ def save(
 
 
 def restore(manager: ocp.CheckpointManager, abstract: State, step: int) -> State:
-    """A state as it was saved, placed by the shardings of `abstract`; CheckpointError names a tensor whose bits differ."""
+    """A state as it was saved, placed by the shardings of `abstract`; CheckpointError names a changed tensor."""
     meta = _read_meta(manager, step)
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
     found = bit_sums(state)
