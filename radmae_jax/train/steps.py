@@ -43,11 +43,25 @@ def forward(model: MAE, params: dict, tables: dict, batch: Batch, seed: int) -> 
     return cast(Reconstruction, model.apply(variables, batch.patches, batch.grid, batch.extent, noise))
 
 
+def hold_key_biases(params: dict) -> dict:
+    """The parameters with no gradient to the biases of attention keys.
+
+    A key bias adds the same number to all scores of a query, which the softmax does not see: the true gradient is 0.
+    What rounding leaves of it Adam would scale up to whole steps, a random walk that differs with every way of summing.
+    """
+
+    def one(path: tuple, leaf: jax.Array) -> jax.Array:
+        names = [key.key for key in path[-2:]]
+        return jax.lax.stop_gradient(leaf) if names == ["key", "bias"] else leaf
+
+    return jax.tree.map_with_path(one, params)
+
+
 def make_accumulate(model: MAE, loss: Loss, seed: int, bucket: int):
     """accumulate(params, tables, gathered, batch) -> gathered: adds one call's gradients of sums, and its counts."""
 
     def numerator(params: dict, tables: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        output = forward(model, params, tables, batch, seed)
+        output = forward(model, hold_key_biases(params), tables, batch, seed)
         total, count = error_sums(output, batch.patches, batch.grid, batch.extent, model.shape, loss)
         return weigh(total, count, batch.weight, loss.weighting)
 
