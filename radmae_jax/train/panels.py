@@ -124,7 +124,8 @@ def draw_panels(panels: list[Panel], path: Path, note: str) -> None:
 def note_of(step: int, mask_ratio: float, loss: Loss) -> str:
     """The line over a sheet: what was hidden, and whether the true patches' statistics were used."""
     statistics = "mean and contrast of each true patch put back" if loss.norm_pix else "no statistics of the input used"
-    return f"step {step:,}, {100 * mask_ratio:.0f} % hidden, {statistics}"
+    untrained = "" if loss.kind == "poster" else "; what is predicted for visible patches was never trained"
+    return f"step {step:,}, {100 * mask_ratio:.0f} % hidden, {statistics}{untrained}"
 
 
 def _fit(shape: tuple[int, ...]) -> tuple[int, int]:
