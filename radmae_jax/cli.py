@@ -11,7 +11,8 @@ from absl import logging
 from rich.console import Console
 
 from radmae_jax import __version__
-from radmae_jax.config import Config, from_arguments
+from radmae_jax.config import Config
+from radmae_jax.config_file import from_arguments
 
 _TOO_MANY_BAD = 3
 _STOPPED = 4
@@ -22,7 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one subcommand; 0 for success, 2 for bad input, 3 for too many bad files, 4 for a run that stopped."""
     parser = _parser()
     arguments = sys.argv[1:] if arguments is None else arguments
-    options, rest = parser.parse_known_args(arguments)
+    own, rest = _without_config(arguments)
+    options, stray = parser.parse_known_args(own)
+    rest += stray
     logging.set_verbosity(logging.ERROR)  # orbax explains each of its options as a warning
     if rest and not options.takes_config:
         parser.error(f"not understood: {' '.join(rest)}")
@@ -31,6 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"radmae {options.command}: {error}", file=sys.stderr)
         return 2
+
+
+def _without_config(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Arguments without, and those of, --config and its overrides; argparse would take their values for its own."""
+    own, config = [], []
+    at = iter(arguments)
+    for argument in at:
+        if argument == "--config" or argument.startswith(("--config=", "--config.")):
+            config += [argument] if "=" in argument else [argument, next(at, "")]
+        else:
+            own.append(argument)
+    return own, config
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -150,8 +165,8 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.bench.plan import draw_plan, make_plan, summary_of, table_of
 
     config = from_arguments(rest) if rest else Config()
-    heights, widths = _sizes_of(options.sizes, config)
-    plan = make_plan(config, heights, widths)
+    heights, widths, table = _sizes_of(options.sizes, config)
+    plan = make_plan(config, heights, widths, table)
     Console().print(table_of(plan))
     print(summary_of(plan))
     if options.draw:
@@ -161,8 +176,9 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any]:
-    """Heights and widths of what would be trained on: a manifest's training side, or every size of a table."""
+def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any, Any]:
+    """Heights and widths of what would be trained on: a manifest's training side, with the table its run would have,
+    or every size of a file."""
     from dataclasses import replace
 
     import numpy as np
@@ -175,9 +191,9 @@ def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any]:
         config = replace(config, data=replace(config.data, manifest=sizes or config.data.manifest))
         dataset = open_dataset(config)
         train = dataset.split.records("train")
-        return dataset.manifest.heights[train], dataset.manifest.widths[train]
+        return dataset.manifest.heights[train], dataset.manifest.widths[train], dataset.table
     heights, widths, counts = poster_sizes() if sizes == "poster" else read_sizes(Path(sizes))
-    return np.repeat(heights, counts), np.repeat(widths, counts)
+    return np.repeat(heights, counts), np.repeat(widths, counts), None
 
 
 def _phantom(options: argparse.Namespace, rest: list[str]) -> int:
@@ -213,7 +229,8 @@ def _pretrain(options: argparse.Namespace, rest: list[str]) -> int:
         return _STOPPED
     _write(options, asdict(outcome))
     print(
-        f"step {outcome.step:,} of {outcome.total_steps:,}, loss {outcome.loss:.5f}, {outcome.images:,} images in "
+        f"step {outcome.step:,} of {outcome.total_steps:,}, "
+        f"{'nothing left to do' if outcome.loss is None else f'loss {outcome.loss:.5f}'}, {outcome.images:,} images in "
         f"{outcome.seconds:.0f} s ({outcome.compile_seconds:.0f} s compiling); {options.workdir}"
     )
     return 0
@@ -224,6 +241,8 @@ def _reconstruct(options: argparse.Namespace, rest: list[str]) -> int:
 
     step = int(options.step) if options.step.isdigit() else options.step
     done = reconstruct(options.workdir, options.files, options.out, step)
+    for number, path in enumerate(done.files, 1):
+        print(f"image {number}: {path}")
     for path, reason in done.unreadable.items():
         print(f"{path}: {reason}", file=sys.stderr)
     _write(options, asdict(done))

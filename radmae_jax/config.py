@@ -1,7 +1,6 @@
 """The schema: what a run is made of, as frozen dataclasses, read from a config file, flags or config.json."""
 
 import dataclasses
-import importlib.util
 import json
 import typing
 from dataclasses import dataclass, field
@@ -9,8 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ml_collections
-from absl import flags
-from ml_collections import config_flags
 
 T = TypeVar("T")
 
@@ -26,7 +23,8 @@ class Data:
     dtype: str = "uint16"  # dtype of a batch's pixels: uint16 | uint8 (8 bit is a lossy choice)
     workers: int = 2  # loader processes; 0 decodes in the training process
     threads: int = 4  # decoding threads a loader process
-    prefetch_mib: int = 512  # bound on decoded pixels waiting, all loader processes together
+    # Aimed at for decoded pixels waiting, all loader processes together; one batch a thread is always read.
+    prefetch_mib: int = 512
     max_unreadable: float = 0.01  # share of an epoch's images that may fail to read before the run stops
 
 
@@ -104,7 +102,7 @@ class Train:
     fsdp: int = 1  # devices that parameters are sharded over; the rest of the mesh is data
     rows: int = 0  # rows of every program; 0: the most that keep rows * length <= tokens_per_device
     tokens_per_device: int = 8192  # bound on a program's tokens a device when rows is 0
-    checkpoint_every: int = 500  # 0: at the end only
+    checkpoint_every: int = 500  # 0: only at evaluations and at the end
     keep_checkpoints: int = 2  # newest ones kept, beside the best by validation loss
     evaluate_every: int = 500  # 0: never
     evaluate_images: int = 512  # validation images, the first of a seeded order
@@ -160,6 +158,18 @@ def validate(config: Config) -> Config:
         ("train.epochs", train.epochs, 1, 10**6),
         ("train.images_per_step", train.images_per_step, 1, 10**7),
         ("train.fsdp", train.fsdp, 1, 10**6),
+        ("train.seed", train.seed, 0, 2**31 - 1),
+        ("train.max_steps", train.max_steps, 0, 10**9),
+        ("train.rows", train.rows, 0, 65536),
+        ("train.tokens_per_device", train.tokens_per_device, 1, 10**9),
+        ("train.checkpoint_every", train.checkpoint_every, 0, 10**9),
+        ("train.keep_checkpoints", train.keep_checkpoints, 1, 10**6),
+        ("train.evaluate_every", train.evaluate_every, 0, 10**9),
+        ("train.evaluate_images", train.evaluate_images, 1, 10**9),
+        ("train.panels_every", train.panels_every, 0, 10**9),
+        ("train.panel_images", train.panel_images, 0, 64),
+        ("train.max_nonfinite_steps", train.max_nonfinite_steps, 1, 10**9),
+        ("train.profile_steps", train.profile_steps, 1, 10**6),
         ("data.workers", config.data.workers, 0, 512),
         ("data.max_unreadable", config.data.max_unreadable, 0.0, 1.0),
         ("optim.warmup_epochs", config.optim.warmup_epochs, 0.0, train.epochs),
@@ -167,6 +177,10 @@ def validate(config: Config) -> Config:
     for name, value, low, high in limits:
         if not low <= value <= high:
             raise ValueError(f"config.{name} is {value}; it must be from {low} to {high}")
+    if config.loss.kind == "masked_valid" and model.mask_ratio == 0:
+        raise ValueError(
+            "config.model.mask_ratio is 0; with config.loss.kind 'masked_valid' nothing would be trained on"
+        )
     if model.channels == 2:
         raise ValueError("config.model.channels is 2; it must be 1 or 3")
     if bins.policy in ("tokens", "exact") and bins.pad_tokens == "poster":
@@ -221,57 +235,6 @@ def editable(config: Config | None = None) -> ml_collections.ConfigDict:
 def freeze(config: ml_collections.ConfigDict) -> Config:
     """A validated, frozen Config from what a config file returned."""
     return validate(from_dict(Config, config.to_dict()))
-
-
-def find_config(name: str) -> Path:
-    """The file a --config value names: a path, or one of the configs that come with the package."""
-    package = Path(__file__).parent
-    stem = Path(name).name if name.endswith(".py") else f"{Path(name).name}.py"
-    candidates = [Path(name), package / "configs" / stem, package.parent / "configs" / stem]
-    for candidate in candidates:
-        if candidate.suffix == ".py" and candidate.is_file():
-            return candidate
-    raise FileNotFoundError(f"--config {name}: no such file, and no config of that name comes with the package")
-
-
-def load_file(name: str, variant: str = "") -> Config:
-    """The Config that FILE's get_config(variant) returns."""
-    return freeze(_get_config(name, variant))
-
-
-def from_arguments(arguments: list[str]) -> Config:
-    """The Config of `--config FILE[:variant] [--config.section.field=value ...]`."""
-    chosen, rest = None, []
-    waiting = False
-    for argument in arguments:
-        if waiting or argument.startswith("--config="):
-            chosen, waiting = argument.removeprefix("--config="), False
-        elif argument == "--config":
-            waiting = True
-        else:
-            rest.append(argument)
-    if not chosen:
-        raise ValueError("--config FILE[:variant] is needed")
-    name, _, variant = chosen.partition(":")
-    values = flags.FlagValues()
-    try:
-        given = _get_config(name, variant)
-        config_flags.DEFINE_config_dict("config", given, flag_values=values, sys_argv=["radmae", *rest])
-        stray = values(["radmae", *rest])[1:]
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{' '.join(rest)}: {error}") from error
-    if stray:
-        raise ValueError(f"not understood: {' '.join(stray)}")
-    return freeze(given)
-
-
-def _get_config(name: str, variant: str) -> ml_collections.ConfigDict:
-    path = find_config(name)
-    spec = importlib.util.spec_from_file_location(f"radmae_config_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant)
 
 
 def read_json(path: Path) -> Config:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from radmae_jax.bench.plan import Plan, draw_plan, make_plan, summary_of
-from radmae_jax.config import Config, load_file
+from radmae_jax.config_file import load_file
 from radmae_jax.data.dataset import open_dataset
 from radmae_jax.data.index import index
 from radmae_jax.data.phantom import make_phantoms
@@ -65,7 +65,7 @@ def demo(workdir: Path) -> Demo:
     dataset = open_dataset(config)
     train = dataset.split.records("train")
     heights, widths = dataset.manifest.heights[train], dataset.manifest.widths[train]
-    plan = make_plan(config, heights, widths)
+    plan = make_plan(config, heights, widths, dataset.table)
     _say(3, "plan: which images share a batch is decided before training")
     print("   " + summary_of(plan).replace("\n", "\n   "))
     draw_plan(plan, heights, widths, workdir / "plan.png")
@@ -80,8 +80,7 @@ def demo(workdir: Path) -> Demo:
     test = dataset.split.records("test")[:_SHOWN]
     files = [dataset.manifest.file(int(record)) for record in test]
     done = reconstruct(run, files, workdir / "reconstruction.png")
-    baseline = _mean_errors(config, files)
-    ratio = float(np.mean(done.errors) / np.mean(baseline))
+    ratio = float(np.mean(done.errors) / np.mean(done.errors_of_mean))
 
     panels = sorted((run / "panels").glob("*.png"))
     pictures = [workdir / "plan.png", panels[0], panels[-1], workdir / "reconstruction.png"]
@@ -109,11 +108,3 @@ def _saved(plan: Plan) -> str:
         f"lengths; one fixed size would have computed {plan.fixed_tokens_pct:.0f} %: {plan.tokens_saved_pct:.0f} % of "
         f"the tokens and {plan.flops_saved_pct:.0f} % of the training FLOPs saved."
     )
-
-
-def _mean_errors(config: Config, files: list[Path]) -> list[float]:
-    """Mean squared error of predicting each image's own mean, full range 1."""
-    from radmae_jax.data.images import read_image
-
-    images = [read_image(path, intensity=config.data.intensity, dtype=config.data.dtype) / 65535.0 for path in files]
-    return [float(image.var()) for image in images]

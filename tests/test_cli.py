@@ -77,8 +77,17 @@ def test_trains_and_reconstructs_also_with_a_file_deleted_since(folder, capsys):
     assert {path.name for path in run.iterdir()} >= {"config.json", "checkpoints", "metrics.jsonl", "tensorboard"}
 
     files = [str(folder / "dicom" / table["path"][n]) for n in train[:2]]
-    assert main(["reconstruct", str(run), *files, "--out", str(folder / "out.png")]) == 0
+    pictured = ["--out", str(folder / "out.png"), "--json", str(folder / "out.json")]
+    assert main(["reconstruct", str(run), *files, *pictured]) == 0
+    done = json.loads((folder / "out.json").read_text())
+    assert done["files"] == files and len(done["errors"]) == len(done["errors_of_mean"]) == 2
     assert (folder / "out.png").exists()
+
+
+def test_a_config_may_stand_before_or_after_the_sizes(capsys):
+    for arguments in (["--config", "demo", "poster"], ["poster", "--config=demo"], ["poster", "--config", "demo"]):
+        assert main(["plan", *arguments, "--config.model.patch=48", "--config.bins.group", "64"]) == 0
+        assert "639,877 images" in capsys.readouterr().out
 
 
 def test_no_patient_in_what_is_written(folder):

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from radmae_jax.config import Config, differences, find_config, from_arguments, from_dict, load_file, read_json, to_dict
+from radmae_jax.config import Config, differences, from_dict, read_json, to_dict
+from radmae_jax.config_file import find_config, from_arguments, load_file
 from radmae_jax.data.binning import make_table, optimal_lengths, token_grids
 from radmae_jax.data.sizes import poster_sizes
 
@@ -58,8 +59,10 @@ def test_json_round_trip(tmp_path: Path):
         from_dict(Config, {"train": {"speed": 9}})
 
 
-def test_a_config_is_found_by_path_or_name():
+def test_a_config_is_found_by_path_or_name_but_no_other_in_place_of_a_mistyped_path():
     assert find_config("configs/demo.py").samefile(find_config("demo"))
+    with pytest.raises(FileNotFoundError, match=r"my/experiments/demo\.py"):
+        find_config("my/experiments/demo.py")
 
 
 def test_the_posters_config():

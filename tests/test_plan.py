@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from radmae_jax.bench.plan import draw_plan, make_plan, summary_of
-from radmae_jax.config import Bins, Config, load_file
+from radmae_jax.config import Bins, Config
+from radmae_jax.config_file import load_file
 from radmae_jax.data.dataset import training_schedule
 from radmae_jax.data.sizes import poster_sizes
 

@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from radmae_jax.config import Bins, Config
-from radmae_jax.data.binning import make_table, token_grids
+from radmae_jax.data.binning import BucketTable, make_table, token_grids
 from radmae_jax.data.schedule import group_counts, training_schedule
 from radmae_jax.model.flops import training_flops
 
@@ -60,7 +60,7 @@ class Plan:
     ideal_pct: float
     scheduled_pct: float
     training_flops: float  # of the scheduled epoch
-    fixed_tokens_pct: float  # every image padded to the largest sides there are
+    fixed_tokens_pct: float  # every image padded to a square of the longest side there is
     tokens_saved_pct: float  # scheduled against fixed
     flops_saved_pct: float  # training FLOPs, scheduled against fixed
     buckets: list[Bucket]
@@ -70,10 +70,13 @@ class Plan:
         return asdict(self)
 
 
-def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray) -> Plan:
-    """Plans an epoch over images of these sizes (int arrays [N], pixels)."""
+def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, table: BucketTable | None = None) -> Plan:
+    """Plans an epoch over images of these sizes (int arrays [N], pixels).
+
+    table: a run's own, fitted to all sides of its archive; None: one as the configuration asks, fitted to these sizes.
+    """
     patch = config.model.patch
-    table = make_table(config.bins, patch, heights, widths)
+    table = table or make_table(config.bins, patch, heights, widths)
     bucket = table.assign(heights, widths)
     schedule = training_schedule(config, table, np.arange(len(heights), dtype=np.int32), bucket)
     lengths = np.asarray(table.lengths, np.int64)

@@ -36,7 +36,8 @@ class BucketTable:
             at = int(beyond[0])
             raise ValueError(
                 f"{len(beyond)} images are beyond the largest bucket of {self.lengths[-1]} tokens; the first is "
-                f"image {at} of {heights[at]} x {widths[at]} pixels with {tokens[at]} tokens of {self.patch} pixels"
+                f"image {at} of {heights[at]} x {widths[at]} pixels with {tokens[at]} tokens of {self.patch} pixels; "
+                'config.bins.lengths "()" fits a table to the archive'
             )
         return bucket.astype(np.int32)
 

@@ -107,7 +107,10 @@ def _greet(worker: _Worker, spoken: bool) -> None:
     except (EOFError, OSError):
         worker.ready = False
     if not worker.ready:
-        raise RuntimeError(f"a worker process did not start within {START_SECONDS} s")
+        worker.process.join(1)
+        code = worker.process.exitcode
+        how = f"did not start within {START_SECONDS} s" if code is None else f"ended with {code} before it was ready"
+        raise RuntimeError(f"a worker process {how}; a script that starts work needs `if __name__ == '__main__':`")
 
 
 def _give(worker: _Worker, item: str, timeout: float) -> None:

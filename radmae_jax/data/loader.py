@@ -2,6 +2,9 @@
 
 import gc
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,11 +126,27 @@ def stream(
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, min(8, waiting // 2)))
     iterable = dataset.to_iter_dataset(options)
     if workers:
-        # Workers import jax through grain; it must not look for a device there.
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")
         per_worker = max(1, min(4, waiting // 2))
-        iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=per_worker))
+        options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=per_worker)
+        iterable = iterable.mp_prefetch(options, worker_init_fn=start_worker)
     return ClosingIterator(iter(iterable))
+
+
+def start_worker(number: int, of: int) -> None:
+    """Makes a loader process leave devices and signals to the trainer, and end when the trainer is gone."""
+    import jax  # grain has imported it already; it must not look for a device here
+
+    jax.config.update("jax_platforms", "cpu")
+    # A signal to the whole process group is for the trainer: it stops at the end of a step, and then stops us.
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.SIG_IGN)
+
+    def end_with(trainer: int) -> None:
+        while os.getppid() == trainer:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
 
 
 class ClosingIterator:

@@ -77,7 +77,7 @@ class Schedule:
         rng = np.random.default_rng([self.seed, number, _SHUFFLE])
         records, buckets = [], []
         moved = np.empty(0, np.int32)
-        last = len(self.lengths) - 1
+        last = int(self.bucket.max())
         for bucket in range(len(self.lengths)):
             own = rng.permutation(self.records[self.bucket == bucket])
             # What moved up goes first: it is dealt here for good, and the new leftovers are the bucket's own.
@@ -131,9 +131,10 @@ def training_schedule(config: Config, table: BucketTable, records: np.ndarray, b
 def group_counts(counts: np.ndarray, group: int, move_up: bool) -> tuple[int, ...]:
     """Groups of each bucket that `counts` images a bucket make."""
     groups, carried = [], 0
+    last = int(np.flatnonzero(counts)[-1])  # no image is larger: nothing needs to move beyond
     for at, count in enumerate(counts):
         members = int(count) + carried
-        if move_up and at < len(counts) - 1:
+        if move_up and at < last:
             groups.append(members // group)
             carried = members % group
         else:
@@ -213,7 +214,7 @@ def choose_rows(
     device where even that is beyond it. ValueError where devices do not divide the group.
     """
     if group % devices:
-        raise ValueError(f"config.bins.group is {group}; it must be a multiple of the {devices} devices")
+        raise ValueError(f"groups of {group} images (1 under policy exact): no multiple of the {devices} devices")
     allowed = [n for n in range(devices, group + 1, devices) if group % n == 0]
     if fixed:
         if fixed not in allowed:

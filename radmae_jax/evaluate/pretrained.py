@@ -1,6 +1,6 @@
 """A work directory to the model it trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 
 from radmae_jax.config import Config, read_json
 from radmae_jax.data.batch import empty_batch, put_image
-from radmae_jax.data.binning import token_grids
+from radmae_jax.data.binning import make_table
 from radmae_jax.data.images import read_image
 from radmae_jax.model.mae import MAE, build
 from radmae_jax.train import checkpoint, sharding
@@ -36,10 +36,13 @@ class Pretrained:
         """Hides and predicts patches of images [H, W] of any sizes; image i is masked as record i, so always alike."""
         model = self.config.model
         names = names or [f"image {i}" for i in range(len(images))]
-        predict = make_predict(self.model, self.config.loss, self.config.train.seed)
+        predict = jax.jit(make_predict(self.model, self.config.loss, self.config.train.seed))
         panels = []
         for at, image in enumerate(images):
-            rows, columns = token_grids(np.array([image.shape[0]]), np.array([image.shape[1]]), model.patch)[0].tolist()
+            heights, widths = np.array([image.shape[0]]), np.array([image.shape[1]])
+            # As in training: under the poster's padding a grid is the bin's, else the image's own.
+            table = make_table(replace(self.config.bins, lengths=()), model.patch, heights, widths)
+            rows, columns = table.grids(heights, widths)[0].tolist()
             batch = empty_batch(1, rows * columns, model.patch, model.channels, self.config.data.dtype)
             put_image(batch, 0, image, (rows, columns), model.patch)
             batch.weight[0], batch.record[0] = 1.0, at

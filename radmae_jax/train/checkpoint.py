@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +13,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from radmae_jax.train.premises import Premises
 from radmae_jax.train.state import State
+from radmae_jax.train.watch import Tally
 
 
 class CheckpointError(ValueError):
     """A checkpoint that must not be resumed from; the message names the field or tensor."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Premises:
-    """What must be the same when a run goes on; anything else may change between sessions."""
-
-    seed: int
-    manifest: str  # hash
-    split: str  # hash
-    policy: str
-    pad_tokens: str
-    patch: int
-    lengths: tuple[int, ...]
-    group: int
-    images_per_step: int
-    steps_per_epoch: int
-    epochs: int
-    dtype: str  # of the pixels
-    intensity: str
-    schedule_version: int
-    model: dict[str, Any]
-    loss: dict[str, Any]
 
 
 def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
@@ -68,16 +49,23 @@ def open_reader(workdir: Path) -> ocp.CheckpointManager:
 
 
 def save(
-    manager: ocp.CheckpointManager, state: State, premises: Premises, step: int, sums: dict[str, int],
+    manager: ocp.CheckpointManager, state: State, premises: Premises, tally: Tally, step: int,
     validation: dict[str, float] | None,
 ) -> None:  # fmt: skip
     """Starts an asynchronous save of the state after `step` steps.
 
     Args:
-      sums: bit sums of the state's leaves, from `bit_sums`.
-      validation: losses of an evaluation at this very step, or None.
+      tally: what the run's limits have counted so far.
+      validation: losses of an evaluation at this very step, or None; one that is not finite makes no best checkpoint.
     """
-    meta = {"step": step, "premises": _plain(premises), "bit_sums": sums}
+    meta = {
+        "step": step,
+        "premises": _plain(premises),
+        "tally": dataclasses.asdict(tally),
+        "bit_sums": bit_sums(state),
+    }
+    if validation is not None and not math.isfinite(validation["masked_valid"]):
+        validation = None
     manager.save(
         step,
         args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)),
@@ -96,6 +84,11 @@ def restore(manager: ocp.CheckpointManager, abstract: State, step: int) -> State
         if found.get(name) != saved.get(name):
             raise CheckpointError(f"checkpoint {step}: the bits of {name} are not those that were saved")
     return state
+
+
+def read_tally(manager: ocp.CheckpointManager, step: int) -> Tally:
+    """What the run's limits had counted when a checkpoint was saved."""
+    return Tally(**_read_meta(manager, step)["tally"])
 
 
 def check_premises(manager: ocp.CheckpointManager, premises: Premises, step: int) -> None:

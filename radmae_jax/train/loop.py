@@ -1,31 +1,38 @@
 """A configuration and a work directory to a pre-trained model: the whole run, read from top to bottom."""
 
+import contextlib
 import json
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from radmae_jax.config import Config, differences, read_json, to_dict
-from radmae_jax.data.batch import NO_RECORD, Batch
+from radmae_jax.data.batch import NO_RECORD
 from radmae_jax.data.dataset import Dataset, open_dataset
 from radmae_jax.data.loader import ClosingIterator, LoadCall, Loaded, stream
-from radmae_jax.data.schedule import VERSION, Calls, choose_rows
+from radmae_jax.data.schedule import Calls, choose_rows
 from radmae_jax.model.mae import build
 from radmae_jax.train import checkpoint, sharding
-from radmae_jax.train.checkpoint import Premises
 from radmae_jax.train.metrics import Writer
-from radmae_jax.train.panels import Predict, make_predict
+from radmae_jax.train.premises import Premises, premises_of
 from radmae_jax.train.programs import Programs, compile_programs, table_of
+from radmae_jax.train.session import Profile, stop_signals
 from radmae_jax.train.state import Gathered, State
-from radmae_jax.train.validation import Validation, draw_state, largest_bytes, panel_batch, validation_records
-from radmae_jax.train.watch import Pending, Watch
+from radmae_jax.train.validation import (
+    Validation,
+    draw_state,
+    largest_bytes,
+    panel_records,
+    report_unreadable,
+    validation_records,
+)
+from radmae_jax.train.watch import Pending, RunStopped, Tally, Watch
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Outcome:
 
     step: int
     total_steps: int
-    loss: float  # of the last step
+    loss: float | None  # of the last step; None where nothing was left to do
     validation: dict[str, float]  # of the last evaluation; empty without one
     seconds: float
     compile_seconds: float
@@ -74,42 +81,48 @@ def pretrain(
     model = build(config.model)
     evaluated = validation_records(dataset, config)
 
+    shown = panel_records(dataset, config)
+
     with checkpoint.open_manager(workdir, config.train.keep_checkpoints) as manager:
         first_step = manager.latest_step() or 0
-        premises = _premises(config, dataset, schedule.steps_per_epoch)
+        premises = premises_of(config, dataset, schedule.steps_per_epoch)
+        tally = Tally()
         if first_step:  # before minutes of compiling
             checkpoint.check_premises(manager, premises, first_step)
+            tally = checkpoint.read_tally(manager, first_step)
         writer = Writer(workdir, first_step, last_step, schedule.lengths, quiet)
+        watch = Watch(config, writer, len(schedule.records), tally)
+        programs, step, interrupted = [], first_step, False
         try:
             for line in _changes(workdir, config):
                 writer.say(f"changed since the last session: {line}")
-            programs = compile_programs(
-                config, model, mesh, schedule.lengths, rows, schedule.steps_per_epoch,
-                training={bucket for bucket, groups in enumerate(schedule.groups_per_bucket) if groups},
-                validation=set(dataset.bucket[evaluated].tolist()),
-                told=lambda p: writer.say(f"compiled {p.kind} {p.tokens or ''} in {p.compile_seconds:.1f} s"),
-            )  # fmt: skip
-            writer.console.print(table_of(programs.all()))
-
-            # Resume this run, or start from scratch.
-            if first_step:
-                state = checkpoint.restore(manager, programs.abstract, first_step)
-                writer.say(f"going on from the checkpoint after step {first_step} of {total_steps}")
+            if first_step >= last_step:
+                writer.say(f"nothing to do: step {first_step} of {last_step} is done")
             else:
-                state = programs.init()
-            (workdir / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n")
-
-            watch = Watch(config, writer, len(schedule.records))
-            validation = Validation(config, dataset, calls, mesh, programs, evaluated)
-            run = _Run(config, workdir, dataset, calls, mesh, programs, manager, premises, validation, watch)
-            panels = (panel_batch(dataset, config), make_predict(model, config.loss, config.train.seed))
-            step, interrupted = run.train(state, first_step, last_step, panels, profile)
+                compiled = compile_programs(
+                    config, model, mesh, schedule.lengths, rows, schedule.steps_per_epoch,
+                    training={bucket for bucket, groups in enumerate(schedule.groups_per_bucket) if groups},
+                    validation=set(dataset.bucket[evaluated].tolist()),
+                    panels=int(dataset.bucket[shown].max()) if len(shown) else None,
+                    told=lambda p: writer.say(f"compiled {p.kind} {p.tokens or ''} in {p.compile_seconds:.1f} s"),
+                )  # fmt: skip
+                programs = compiled.all()
+                writer.console.print(table_of(programs))
+                if first_step:
+                    state = checkpoint.restore(manager, compiled.abstract, first_step)
+                    writer.say(f"going on from the checkpoint after step {first_step} of {total_steps}")
+                else:
+                    state = compiled.init()
+                _write_config(workdir, config)
+                validation = Validation(config, dataset, calls, mesh, compiled, writer, evaluated)
+                run = _Run(config, workdir, dataset, calls, mesh, compiled, manager, premises, validation, watch, shown)
+                step, interrupted = run.train(state, first_step, last_step, profile)
         finally:
             writer.close()
     return Outcome(
         step, total_steps, watch.loss, watch.validation, time.perf_counter() - started,
-        sum(p.compile_seconds for p in programs.all()), watch.images, watch.tokens, watch.padded_tokens,
-        watch.unreadable, watch.nonfinite_steps, interrupted, [p.facts() for p in programs.all()],
+        sum(p.compile_seconds for p in programs), watch.images, watch.tokens, watch.padded_tokens,
+        watch.unreadable, watch.nonfinite_steps, interrupted, [p.facts() for p in programs],
     )  # fmt: skip
 
 
@@ -127,53 +140,65 @@ class _Run:
     premises: Premises
     validation: Validation
     watch: Watch
+    shown: np.ndarray  # records of the panels
 
-    def train(
-        self, state: State, first_step: int, last_step: int, panels: tuple[Batch, Predict], profile: bool
-    ) -> tuple[int, bool]:
+    def train(self, state: State, first_step: int, last_step: int, profile: bool) -> tuple[int, bool]:
         """Walks the steps; returns the last one done, and whether a signal ended the walk early."""
         train, watch = self.config.train, self.watch
-        if first_step >= last_step:
-            watch.writer.say(f"nothing to do: step {first_step} of {last_step} is done")
-            return first_step, False
-        gathered, pending, saved, step = self.programs.empty(), None, first_step, first_step
-        with _stop_signals() as stopping, self._elements(first_step, last_step) as elements:
-            watch.restart_clock()
+        gathered, pending, saved = self.programs.empty(), None, first_step
+        with stop_signals() as stopping, Profile(self.workdir, profile) as trace:
             try:
-                for step in range(first_step + 1, last_step + 1):
-                    if profile and step == first_step + 2:
-                        jax.profiler.start_trace(str(self.workdir / "profile"))
-                    state, gathered, now = self._step(state, gathered, elements, step)
-                    if pending is not None:
-                        watch.settle(pending)  # its report arrives while this step runs
-                    pending = now
-                    if profile and step == first_step + 1 + train.profile_steps:
-                        jax.block_until_ready(state)
-                        jax.profiler.stop_trace()
-                    evaluate = len(self.validation.records) > 0 and _due(step, train.evaluate_every, last_step)
-                    draw = _due(step, train.panels_every, last_step)
-                    last = step == last_step
-                    save = evaluate or last or bool(stopping) or _due(step, train.checkpoint_every, last_step)
-                    if save or draw:
-                        watch.settle(pending)  # a checkpoint waits for the step's own verdict
-                        pending = None
-                    if save:
-                        self._save(state, step, self._evaluate(state, step) if evaluate else None)
-                        saved = step
-                    if draw:
-                        draw_state(self.config, *panels, state, step, self.workdir)
-                    if save or draw:
-                        watch.restart_clock()
-                    if stopping:
-                        watch.writer.say(f"{stopping[0]}: saved after step {step}; the same command goes on from here")
-                        break
-            except BaseException:
-                # The state is finite whatever happened: a step that was not is never applied. A donated state is gone.
-                if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)) and int(state.step) > saved:
-                    self._save(state, int(state.step), None)
-                raise
+                with self._elements(first_step, last_step) as elements:
+                    watch.restart_clock()
+                    for step in range(first_step + 1, last_step + 1):
+                        trace.step(step - first_step, train.profile_steps)
+                        state, gathered, now = self._step(state, gathered, elements, step)
+                        earlier, pending = pending, now
+                        if earlier is not None:
+                            watch.settle(earlier)  # its report arrives while this step runs
+                        stop = bool(stopping)  # asked once: a signal may come while a checkpoint or picture is made
+                        evaluate = len(self.validation.records) > 0 and _due(step, train.evaluate_every, last_step)
+                        draw = len(self.shown) > 0 and _due(step, train.panels_every, last_step)
+                        save = evaluate or stop or step == last_step or _due(step, train.checkpoint_every, last_step)
+                        if save or draw:
+                            settled, pending = pending, None
+                            watch.settle(settled)  # a checkpoint waits for the step's own verdict
+                        if save:
+                            self._save(state, step, self._evaluate(state, step) if evaluate else None)
+                            saved = step
+                        if draw and self.programs.predict:
+                            draw_state(
+                                self.config, self.dataset, self.mesh, self.programs.predict, self.shown, state, step,
+                                self.workdir, watch.writer,
+                            )  # fmt: skip
+                        if save or draw:
+                            watch.restart_clock()
+                        if stop:
+                            break
+            except BaseException as error:
+                # The state is finite whatever happened: a step that was not is never applied.
+                saved = self._rescue(state, pending, saved)
+                # Asked to stop while something broke: what was asked for is done, all is saved.
+                if not stopping or isinstance(error, RunStopped):
+                    raise
+            self.manager.wait_until_finished()
+            interrupted = bool(stopping) and saved < last_step
+            if interrupted:
+                watch.writer.say(f"{stopping[0]}: saved after step {saved}; the same command goes on from here")
+            return saved, interrupted
+
+    def _rescue(self, state: State, pending: Pending | None, saved: int) -> int:
+        """Saves what was trained when the walk breaks off, its last step settled; returns the newest saved step."""
+        if pending is not None:
+            with contextlib.suppress(RunStopped):  # a limit was passed: already on its way
+                self.watch.settle(pending)
+        if any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # apply itself broke off, its input is gone
+            return saved
+        step = int(state.step)
+        if step > saved:
+            self._save(state, step, None)
         self.manager.wait_until_finished()
-        return step, bool(stopping) and step < last_step
+        return max(step, saved)
 
     def _elements(self, first_step: int, last_step: int) -> ClosingIterator:
         """The loaded program calls of these steps, in order."""
@@ -205,9 +230,7 @@ class _Run:
             waited += time.perf_counter() - asked
             if loaded.number != number:
                 raise RuntimeError(f"the loader gave call {loaded.number} where {number} was due")
-            for record, reason in loaded.problems:
-                problem = {"unreadable": record, "reason": reason}
-                self.watch.writer.event(step, problem, f"step {step}: record {record} could not be read: {reason}")
+            report_unreadable(self.watch.writer, step, loaded.problems)
             program = self.programs.accumulate[loaded.bucket]
             batch = sharding.to_global(loaded.batch, by_rows)
             gathered = program.call(state.params, state.tables, gathered, batch)
@@ -218,13 +241,13 @@ class _Run:
         return state, gathered, Pending(step, epoch, report, waited, padded, records)
 
     def _evaluate(self, state: State, step: int) -> dict[str, float]:
-        losses = self.validation.losses(state)
+        losses = self.validation.losses(state, step)
         self.watch.validation = losses
         self.watch.writer.validation(step, losses)
         return losses
 
     def _save(self, state: State, step: int, losses: dict[str, float] | None) -> None:
-        checkpoint.save(self.manager, state, self.premises, step, checkpoint.bit_sums(state), losses)
+        checkpoint.save(self.manager, state, self.premises, self.watch.tally, step, losses)
 
 
 def _due(step: int, every: int, last: int) -> bool:
@@ -232,50 +255,19 @@ def _due(step: int, every: int, last: int) -> bool:
     return every > 0 and (step % every == 0 or step == last)
 
 
-@contextmanager
-def _stop_signals() -> Iterator[list[str]]:
-    """A list that holds the name of the signal once SIGTERM or SIGINT came; a second one acts at once."""
-    received: list[str] = []
-    previous = {}
-
-    def note(number: int, _frame: object) -> None:
-        received.append(signal.Signals(number).name)
-        signal.signal(number, previous[number])
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        previous[number] = signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 def _changes(workdir: Path, config: Config) -> list[str]:
     """Settings that differ from the ones this work directory was last run with."""
     path = workdir / "config.json"
-    return differences(read_json(path), config) if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        return differences(read_json(path), config)
+    except ValueError as error:  # cut off, or of another version: no reason not to go on, the premises are checked
+        return [f"config.json cannot be compared: {error}"]
 
 
-def _premises(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premises:
-    model = to_dict(config.model)
-    for how in ("dtype", "attention", "remat", "unroll"):  # how it is computed, not what
-        model.pop(how)
-    return Premises(
-        seed=config.train.seed,
-        manifest=dataset.manifest.hash,
-        split=dataset.split.hash,
-        policy=dataset.table.policy,
-        pad_tokens=dataset.table.pad_tokens,
-        patch=dataset.table.patch,
-        lengths=dataset.table.lengths,
-        group=config.bins.group,
-        images_per_step=config.train.images_per_step,
-        steps_per_epoch=steps_per_epoch,
-        epochs=config.train.epochs,
-        dtype=config.data.dtype,
-        intensity=config.data.intensity,
-        schedule_version=VERSION,
-        model=model,
-        loss=to_dict(config.loss),
-    )
+def _write_config(workdir: Path, config: Config) -> None:
+    """WORKDIR/config.json, whole or not at all."""
+    temporary = workdir / ".config.json"
+    temporary.write_text(json.dumps(to_dict(config), indent=2) + "\n")
+    temporary.replace(workdir / "config.json")

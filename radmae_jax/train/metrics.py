@@ -4,7 +4,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -14,6 +14,14 @@ from tensorboardX import SummaryWriter
 from radmae_jax.train.steps import StepReport
 
 _PLAIN_LINE_SECONDS = 30.0
+
+
+class Rates(NamedTuple):
+    """Speeds over the last few steps."""
+
+    images_per_second: float
+    tokens_per_second: float
+    data_wait_share: float  # of the time, from 0 to 1
 
 
 class MetricsFile:
@@ -54,17 +62,14 @@ class Writer:
         self._last_line = 0.0
         self._total = total_steps
 
-    def step(
-        self, step: int, epoch: int, report: StepReport, seconds: float, waited: float, padded_tokens: int
-    ) -> float:
+    def step(self, step: int, epoch: int, report: StepReport, rates: Rates, padded_tokens: int) -> float:
         """Writes one optimizer step (the step-th, counted from 1); returns its loss.
 
         Args:
-          seconds: wall time of the step; waited: of it, for data; padded_tokens: tokens computed, padding included.
+          padded_tokens: tokens computed, padding included.
         """
-        denominator, tokens = float(np.sum(report.denominator)), float(np.sum(report.tokens))
+        denominator = float(np.sum(report.denominator))
         loss = float(np.sum(report.numerator)) / denominator if denominator else math.nan
-        images = float(np.sum(report.images))
         by_bucket = {
             str(length): float(n / d)
             for length, n, d in zip(self._lengths, report.numerator, report.denominator, strict=True)
@@ -74,21 +79,18 @@ class Writer:
             "loss": loss,
             "gradient_norm": float(report.gradient_norm),
             "learning_rate": float(report.learning_rate),
-            "images_per_second": images / seconds,
-            "tokens_per_second": tokens / seconds,
-            "data_wait_share": waited / seconds,
+            **rates._asdict(),
         }
+        images, tokens = int(np.sum(report.images)), int(np.sum(report.tokens))
         self._metrics.write(
             {
-                "step": step, "epoch": epoch, **figures, "images": int(images), "tokens": int(tokens),
+                "step": step, "epoch": epoch, **figures, "images": images, "tokens": tokens,
                 "padded_tokens": padded_tokens, "unreadable": int(report.unreadable),
                 "applied": bool(report.applied), "bucket_loss": by_bucket,
             }
         )  # fmt: skip
-        for name, value in figures.items():
-            self._board.add_scalar(f"train/{name}", value, step)
-        for length, value in by_bucket.items():
-            self._board.add_scalar(f"train_bucket_loss/{length}", value, step)
+        self._plot("train", figures, step)
+        self._plot("train_bucket_loss", by_bucket, step)
         text = (
             f"loss {loss:.5f}  {figures['images_per_second']:,.1f} images/s  "
             f"{figures['tokens_per_second']:,.0f} tokens/s  waiting {100 * figures['data_wait_share']:.0f} %"
@@ -103,8 +105,7 @@ class Writer:
     def validation(self, step: int, losses: dict[str, float]) -> None:
         """Writes the losses of an evaluation."""
         self._metrics.write({"step": step, "validation": losses})
-        for name, value in losses.items():
-            self._board.add_scalar(f"validation/{name}", value, step)
+        self._plot("validation", losses, step)
         self.say(
             f"step {step}: validation loss {losses['masked_valid']:.5f} (masked, valid pixels), "
             f"{losses['poster']:.5f} (poster's, all pixels) on {losses['images']:.0f} images"
@@ -114,6 +115,11 @@ class Writer:
         """Writes something that happened at a step and says it."""
         self._metrics.write({"step": step, **record})
         self.say(text)
+
+    def _plot(self, group: str, figures: dict[str, float], step: int) -> None:
+        for name, value in figures.items():
+            if math.isfinite(value):  # a curve has a gap there; metrics.jsonl says null
+                self._board.add_scalar(f"{group}/{name}", value, step)
 
     def say(self, text: str) -> None:
         """A line for people, above the progress bar."""

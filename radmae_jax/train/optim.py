@@ -1,5 +1,7 @@
 """Gradients to parameter updates: AdamW with decay where it belongs, and a warm-up cosine known before training."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -8,7 +10,7 @@ from radmae_jax.config import Optim
 
 
 def learning_rate(optim: Optim, steps_per_epoch: int, epochs: int) -> optax.Schedule:
-    """Linear warm-up from 0 over the warm-up epochs, then a cosine to the end rate at the last step."""
+    """Linear warm-up from 0 over the warm-up epochs, then a cosine to the end rate after the last step."""
     total = steps_per_epoch * epochs
     warmup = round(optim.warmup_epochs * steps_per_epoch)
     if warmup == 0:
@@ -25,9 +27,16 @@ def decay_mask(params: dict) -> dict:
     return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
+def everything(params: dict) -> dict:
+    """True for every parameter: the replica's decay."""
+    return jax.tree.map(lambda _: True, params)
+
+
 def make_optimizer(optim: Optim) -> optax.GradientTransformation:
     """AdamW up to the learning rate, which the step applies: updates are descent directions for rate 1."""
-    parts = [optax.clip_by_global_norm(optim.clip_norm)] if optim.clip_norm > 0 else []
-    parts.append(optax.scale_by_adam(b1=optim.b1, b2=optim.b2, mu_dtype=jnp.float32))
-    parts.append(optax.add_decayed_weights(optim.weight_decay, None if optim.decay_all else decay_mask))
-    return optax.chain(*parts)
+    # The same parts whatever the settings, so that a run may change them and still read its checkpoints.
+    return optax.chain(
+        optax.clip_by_global_norm(optim.clip_norm if optim.clip_norm > 0 else math.inf),
+        optax.scale_by_adam(b1=optim.b1, b2=optim.b2, mu_dtype=jnp.float32),
+        optax.add_decayed_weights(optim.weight_decay, everything if optim.decay_all else decay_mask),
+    )

@@ -18,6 +18,7 @@ from radmae_jax.train.steps import forward
 
 _CELL = 320  # pixels of a picture's longer side
 _GAP = 8
+_NARROWEST = 820  # so that the note fits
 _CAPTION = 22
 _BACKGROUND = (18, 20, 24)
 _INK = (222, 226, 232)
@@ -29,7 +30,7 @@ Predict = Callable[[dict, dict, Batch], tuple[jax.Array, jax.Array]]
 
 @dataclass(frozen=True)
 class Panel:
-    """One image's reconstruction, float32 [H, W] from 0 to 1 each, and which pixels were hidden."""
+    """One image's reconstruction, float32 [H, W], full range 0 to 1, and which pixels were hidden."""
 
     image: np.ndarray
     hidden: np.ndarray  # bool [H, W]
@@ -43,7 +44,7 @@ class Panel:
 
 
 def make_predict(model: MAE, loss: Loss, seed: int) -> Predict:
-    """predict(params, tables, batch) -> prediction [B, L, P*P*C] from 0 to 1 and hidden tokens bool [B, L].
+    """For jit: predict(params, tables, batch) -> prediction [B, L, P*P*C] from 0 to 1 and hidden tokens bool [B, L].
 
     A model trained with norm_pix predicts patches without their mean and contrast; these are put back from the true
     patches, which the picture says.
@@ -59,7 +60,7 @@ def make_predict(model: MAE, loss: Loss, seed: int) -> Predict:
             prediction = prediction * deviation + mean
         return prediction, output.masking.masked
 
-    return jax.jit(predict)
+    return predict
 
 
 def panels_of(
@@ -86,7 +87,7 @@ def panels_of(
             Panel(
                 picture(batch.patches[row].astype(np.float32) * scale),
                 picture(hidden.astype(np.float32)) > 0.5,
-                np.clip(picture(prediction[row]), 0.0, 1.0),
+                picture(prediction[row]),
                 names[row],
             )
         )
@@ -100,7 +101,7 @@ def draw_panels(panels: list[Panel], path: Path, note: str) -> None:
     font = ImageFont.load_default(13)
     sizes = [_fit(panel.image.shape) for panel in panels]
     cell_width = max(max(width for _, width in sizes), 110)
-    full_width = 4 * cell_width + 5 * _GAP
+    full_width = max(4 * cell_width + 5 * _GAP, _NARROWEST)
     full_height = 2 * _CAPTION + sum(height + _CAPTION + _GAP for height, _ in sizes) + _GAP
     sheet = Image.new("RGB", (full_width, full_height), _BACKGROUND)
     pen = ImageDraw.Draw(sheet)
@@ -134,4 +135,4 @@ def _fit(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
-    return np.repeat(np.round(pixels * 255).astype(np.uint8)[..., None], 3, axis=2)
+    return np.repeat(np.round(np.clip(pixels, 0.0, 1.0) * 255).astype(np.uint8)[..., None], 3, axis=2)

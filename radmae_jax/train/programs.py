@@ -16,6 +16,7 @@ from radmae_jax.model.flops import forward_flops, training_flops
 from radmae_jax.model.mae import MAE
 from radmae_jax.train import sharding
 from radmae_jax.train.optim import learning_rate, make_optimizer
+from radmae_jax.train.panels import make_predict
 from radmae_jax.train.state import Gathered, State, init_gathered, init_state
 from radmae_jax.train.steps import make_accumulate, make_apply, make_evaluate
 
@@ -24,7 +25,7 @@ from radmae_jax.train.steps import make_accumulate, make_apply, make_evaluate
 class Program:
     """One compiled program and what it costs."""
 
-    kind: str  # accumulate | apply | evaluate
+    kind: str  # accumulate | apply | evaluate | predict
     tokens: int  # length of the bucket; 0 for apply
     rows: int
     compile_seconds: float
@@ -44,19 +45,23 @@ class Programs:
     accumulate: dict[int, Program]
     apply: Program
     evaluate: dict[int, Program]
+    predict: Program | None  # one image of a panel, at the longest length that panels need
     init: Callable[[], State]
     empty: Callable[[], Gathered]
     abstract: State  # shapes with shardings, for restoring
 
     def all(self) -> list[Program]:
-        return [*self.accumulate.values(), self.apply, *self.evaluate.values()]
+        panels = [self.predict] if self.predict else []
+        return [*self.accumulate.values(), self.apply, *self.evaluate.values(), *panels]
 
 
 def compile_programs(
     config: Config, model: MAE, mesh: Mesh, lengths: tuple[int, ...], rows: tuple[int, ...], steps_per_epoch: int,
-    training: set[int], validation: set[int], told: Callable[[Program], None] = lambda program: None,
+    training: set[int], validation: set[int], panels: int | None = None,
+    told: Callable[[Program], None] = lambda program: None,
 ) -> Programs:  # fmt: skip
-    """Compiles one accumulate for each bucket in `training`, one apply, and one evaluate for each in `validation`."""
+    """Compiles one accumulate for each bucket in `training`, one apply, one evaluate for each in `validation`, and
+    one predict for the bucket `panels`."""
     optimizer = make_optimizer(config.optim)
     schedule = learning_rate(config.optim, steps_per_epoch, config.train.epochs)
     shapes = jax.eval_shape(lambda: init_state(model, optimizer, config.train.seed))
@@ -66,11 +71,11 @@ def compile_programs(
     gathered_sharding = sharding.gradients(gathered_shapes, mesh)
     gathered = _placed(gathered_shapes, gathered_sharding)
 
-    def finish(kind: str, lowered: Any, bucket: int | None, flops: float) -> Program:
+    def finish(kind: str, lowered: Any, bucket: int | None, flops: float, count: int = 0) -> Program:
         start = time.perf_counter()
         compiled = lowered.compile()
         seconds = time.perf_counter() - start
-        tokens, count = (0, 0) if bucket is None else (lengths[bucket], rows[bucket])
+        tokens = 0 if bucket is None else lengths[bucket]
         program = Program(kind, tokens, count, seconds, flops, _memory(compiled), compiled)
         told(program)
         return program
@@ -82,7 +87,7 @@ def compile_programs(
         jitted = jax.jit(step, donate_argnums=2, out_shardings=gathered_sharding)
         flops = rows[bucket] * float(training_flops(lengths[bucket], config.model))
         lowered = jitted.lower(abstract.params, abstract.tables, gathered, batch)
-        accumulate[bucket] = finish("accumulate", lowered, bucket, flops)
+        accumulate[bucket] = finish("accumulate", lowered, bucket, flops, rows[bucket])
     apply_jit = jax.jit(
         make_apply(optimizer, schedule),
         donate_argnums=(0, 1),
@@ -94,11 +99,20 @@ def compile_programs(
         batch = _abstract_batch(config, mesh, rows[bucket], lengths[bucket])
         flops = rows[bucket] * float(forward_flops(lengths[bucket], config.model))
         lowered = jax.jit(step, out_shardings=sharding.replicated(mesh)).lower(abstract.params, abstract.tables, batch)
-        evaluate[bucket] = finish("evaluate", lowered, bucket, flops)
+        evaluate[bucket] = finish("evaluate", lowered, bucket, flops, rows[bucket])
+    predict = None
+    if panels is not None:
+        # Every device computes the one image: rows of a panel need not divide the mesh.
+        whole = sharding.replicated(mesh)
+        batch = _placed(_abstract_batch(config, mesh, 1, lengths[panels]), Batch(*[whole] * len(Batch._fields)))
+        step = make_predict(model, config.loss, config.train.seed)
+        lowered = jax.jit(step, out_shardings=whole).lower(abstract.params, abstract.tables, batch)
+        predict = finish("predict", lowered, panels, float(forward_flops(lengths[panels], config.model)), 1)
     return Programs(
         accumulate,
         apply,
         evaluate,
+        predict,
         init=jax.jit(lambda: init_state(model, optimizer, config.train.seed), out_shardings=state_sharding),
         empty=jax.jit(lambda: _zeros(gathered_shapes), out_shardings=gathered_sharding),
         abstract=abstract,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -12,8 +13,9 @@ from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.loader import CallList, LoadCall, load_rows, stream
 from radmae_jax.data.schedule import Calls, one_pass
 from radmae_jax.train import sharding
-from radmae_jax.train.panels import Predict, draw_panels, note_of, panels_of
-from radmae_jax.train.programs import Programs
+from radmae_jax.train.metrics import Writer
+from radmae_jax.train.panels import draw_panels, note_of, panels_of
+from radmae_jax.train.programs import Program, Programs
 from radmae_jax.train.state import State
 
 _ORDER = 0xE7A1  # seeds which validation images a capped evaluation sees
@@ -39,10 +41,14 @@ class Validation:
     calls: Calls  # of training: its rows and buckets serve validation too
     mesh: Mesh
     programs: Programs
+    writer: Writer
     records: np.ndarray
 
-    def losses(self, state: State) -> dict[str, float]:
-        """Both losses over the validation images: `masked_valid`, `poster`, and `images` counted."""
+    def losses(self, state: State, step: int) -> dict[str, float]:
+        """Both losses over the validation images that can be read: `masked_valid`, `poster`, and `images` counted.
+
+        One that cannot be read is said; losses are NaN where none can.
+        """
         listed = one_pass(self.calls, self.records, self.dataset.bucket[self.records])
         listed = [call._replace(epoch=_EPOCH) for call in listed]
         load = LoadCall(CallList(listed), self.calls.schedule.lengths, self.dataset.source)
@@ -52,34 +58,54 @@ class Validation:
         largest = largest_bytes(self.calls, self.dataset)
         with stream(load, 0, len(listed), workers=0, largest_bytes=largest, **options) as elements:
             for loaded in elements:
+                report_unreadable(self.writer, step, loaded.problems)
                 call = self.programs.evaluate[loaded.bucket].call
                 gathered.append(call(state.params, state.tables, sharding.to_global(loaded.batch, rows)))
         masked, poster, images = (np.sum([np.asarray(g[i]) for g in gathered], axis=0) for i in range(3))
         return {
-            "masked_valid": float(masked[0] / masked[1]),
-            "poster": float(poster[0] / poster[1]),
+            "masked_valid": float(masked[0] / masked[1]) if masked[1] else float("nan"),
+            "poster": float(poster[0] / poster[1]) if poster[1] else float("nan"),
             "images": float(images),
         }
 
 
-def panel_batch(dataset: Dataset, config: Config) -> Batch:
-    """The images that panels show, in one batch of the longest bucket any of them needs."""
+def panel_records(dataset: Dataset, config: Config) -> np.ndarray:
+    """The records that panels show, int32: of validation where there are any, else of training."""
+    if config.train.panels_every == 0:
+        return np.empty(0, np.int32)
     side = dataset.split.records("validation")
     records = side if len(side) else dataset.split.records("train")
     order = np.random.default_rng([config.train.seed, _ORDER]).permutation(len(records))
-    chosen = records[order[: config.train.panel_images]]
-    length = dataset.table.lengths[int(dataset.bucket[chosen].max())]
-    batch, _ = load_rows(dataset.source, chosen, length, _EPOCH)
-    return batch
+    return records[order[: config.train.panel_images]]
 
 
-def draw_state(config: Config, batch: Batch, predict: Predict, state: State, step: int, workdir: Path) -> Path:
-    """WORKDIR/panels/STEP.png; captions name record numbers, never paths."""
-    names = [f"record {record}" for record in batch.record]
-    panels = panels_of(predict, state.params, state.tables, batch, config.model.patch, config.model.channels, names)
-    path = workdir / "panels" / f"{step:07d}.png"
-    draw_panels(panels, path, note_of(step, config.model.mask_ratio, config.loss))
-    return path
+def draw_state(
+    config: Config, dataset: Dataset, mesh: Mesh, predict: Program, records: np.ndarray, state: State, step: int,
+    workdir: Path, writer: Writer,
+) -> None:  # fmt: skip
+    """WORKDIR/panels/STEP.png of the records that can be read; captions name record numbers, never paths."""
+    whole = sharding.replicated(mesh)
+
+    def call(params: dict, tables: dict, batch: Batch) -> tuple[Any, Any]:
+        return predict.call(params, tables, sharding.to_global(batch, whole))
+
+    panels = []
+    for record in records:
+        batch, problems = load_rows(dataset.source, np.array([record]), predict.tokens, _EPOCH)
+        report_unreadable(writer, step, tuple(problems))
+        panels += panels_of(
+            call, state.params, state.tables, batch, config.model.patch, config.model.channels, [f"record {record}"]
+        )
+    if panels:
+        note = note_of(step, config.model.mask_ratio, config.loss)
+        draw_panels(panels, workdir / "panels" / f"{step:07d}.png", note)
+
+
+def report_unreadable(writer: Writer, step: int, problems: tuple[tuple[int, str], ...]) -> None:
+    """Names each record that could not be read, with the reason, in metrics.jsonl and to people."""
+    for record, reason in problems:
+        said = f"step {step}: record {record} could not be read: {reason}"
+        writer.event(step, {"unreadable": record, "reason": reason}, said)
 
 
 def largest_bytes(calls: Calls, dataset: Dataset) -> int:

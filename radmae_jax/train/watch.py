@@ -1,16 +1,19 @@
 """Step reports, as they arrive from the device, to figures, warnings and the decision to stop."""
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 import jax
 import numpy as np
 
 from radmae_jax.config import Config
-from radmae_jax.train.metrics import Writer
+from radmae_jax.train.metrics import Rates, Writer
 from radmae_jax.train.steps import StepReport
 
 _NAMED = 20  # records named in a line for people; metrics.jsonl has them all
+# Steps that speeds are averaged over: a report arrives while the next step runs, so single steps time each other.
+_WINDOW = 10
 
 
 class RunStopped(RuntimeError):
@@ -29,6 +32,15 @@ class Pending:
     records: list[int]  # of this host
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What limits are counted by; kept in checkpoints, so that starting again is no way round them."""
+
+    epoch: int = -1
+    unreadable_in_epoch: int = 0
+    nonfinite_steps: int = 0
+
+
 @dataclass
 class Watch:
     """What a session counts as it goes, and the limits it holds."""
@@ -36,59 +48,67 @@ class Watch:
     config: Config
     writer: Writer
     images_per_epoch: int
-    loss: float = float("nan")
+    tally: Tally = field(default_factory=Tally)
+    loss: float | None = None  # of the newest settled step; None before one
     images: int = 0
     tokens: int = 0
     padded_tokens: int = 0
     unreadable: int = 0
     nonfinite_steps: int = 0
     validation: dict[str, float] = field(default_factory=dict)
-    _epoch: int = -1
-    _unreadable_in_epoch: int = 0
     _clock: float = field(default_factory=time.perf_counter)
+    _recent: deque = field(default_factory=lambda: deque(maxlen=_WINDOW))
 
     def restart_clock(self) -> None:
-        """Leaves out of the next step's time what was not part of it."""
+        """Leaves out of the steps' time what was not part of them."""
         self._clock = time.perf_counter()
 
     def settle(self, pending: Pending) -> None:
         """Takes a step's report in; RunStopped where a limit is passed."""
         report = StepReport(*jax.device_get(tuple(pending.report)))
         now = time.perf_counter()
-        seconds, self._clock = now - self._clock, now
-        self.loss = self.writer.step(
-            pending.step, pending.epoch, report, seconds, min(pending.waited, seconds), pending.padded_tokens
-        )
-        self.images += int(np.sum(report.images))
-        self.tokens += int(np.sum(report.tokens))
+        images, tokens = float(np.sum(report.images)), float(np.sum(report.tokens))
+        self._recent.append((images, tokens, now - self._clock, pending.waited))
+        self._clock = now
+        self.loss = self.writer.step(pending.step, pending.epoch, report, self._rates(), pending.padded_tokens)
+        self.images += int(images)
+        self.tokens += int(tokens)
         self.padded_tokens += pending.padded_tokens
-        self._check_readable(pending, int(report.unreadable))
-        if not report.applied:
-            self._not_finite(pending)
+        self.unreadable += int(report.unreadable)
+        self._count(pending, int(report.unreadable), bool(report.applied))
+        self._hold_limits(pending)
 
-    def _check_readable(self, pending: Pending, unreadable: int) -> None:
-        if pending.epoch != self._epoch:
-            self._epoch, self._unreadable_in_epoch = pending.epoch, 0
-        self.unreadable += unreadable
-        self._unreadable_in_epoch += unreadable
-        limit = self.config.data.max_unreadable * self.images_per_epoch
-        if self._unreadable_in_epoch > limit:
+    def _rates(self) -> Rates:
+        images, tokens, seconds, waited = (sum(column) for column in zip(*self._recent, strict=True))
+        seconds = max(seconds, 1e-9)
+        return Rates(images / seconds, tokens / seconds, min(waited / seconds, 1.0))
+
+    def _count(self, pending: Pending, unreadable: int, applied: bool) -> None:
+        before = self.tally.unreadable_in_epoch if pending.epoch == self.tally.epoch else 0
+        nonfinite = self.tally.nonfinite_steps + (not applied)
+        self.tally = Tally(pending.epoch, before + unreadable, nonfinite)
+        if not applied:
+            self.nonfinite_steps += 1
+            self.writer.event(
+                pending.step,
+                {"nonfinite": True, "records": pending.records},
+                f"step {pending.step} was not finite and is not applied ({nonfinite} of "
+                f"{self.config.train.max_nonfinite_steps}); {_named(pending.records)}",
+            )
+            if nonfinite >= self.config.train.max_nonfinite_steps:
+                raise RunStopped(
+                    f"{nonfinite} steps were not finite; the last was {pending.step}, {_named(pending.records)}"
+                )
+
+    def _hold_limits(self, pending: Pending) -> None:
+        unreadable, limit = self.tally.unreadable_in_epoch, self.config.data.max_unreadable
+        if unreadable > limit * self.images_per_epoch:
             raise RunStopped(
-                f"{self._unreadable_in_epoch} of {self.images_per_epoch} images of epoch {pending.epoch} could not be "
-                f"read, more than config.data.max_unreadable = {self.config.data.max_unreadable:.2%}; "
-                "`radmae index --show RECORD` prints a record's path"
+                f"{unreadable} of {self.images_per_epoch} images of epoch {pending.epoch} could not be read, more than "
+                f"config.data.max_unreadable = {limit:.2%}; `radmae index MANIFEST --show RECORD` prints a path"
             )
 
-    def _not_finite(self, pending: Pending) -> None:
-        self.nonfinite_steps += 1
-        named = ", ".join(map(str, pending.records[:_NAMED]))
-        more = f" and {len(pending.records) - _NAMED} more" if len(pending.records) > _NAMED else ""
-        limit = self.config.train.max_nonfinite_steps
-        self.writer.event(
-            pending.step,
-            {"nonfinite": True, "records": pending.records},
-            f"step {pending.step} was not finite and is not applied ({self.nonfinite_steps} of {limit}); "
-            f"records {named}{more}",
-        )
-        if self.nonfinite_steps >= limit:
-            raise RunStopped(f"{limit} steps were not finite; the last was {pending.step}, records {named}{more}")
+
+def _named(records: list[int]) -> str:
+    more = f" and {len(records) - _NAMED} more" if len(records) > _NAMED else ""
+    return f"records {', '.join(map(str, records[:_NAMED]))}{more}"

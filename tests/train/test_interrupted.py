@@ -31,7 +31,11 @@ if __name__ == "__main__":
 @pytest.fixture
 def start(run_config, tmp_path):
     """Starts a run of 27 steps that saves at every second one."""
-    config = replace(run_config, train=replace(run_config.train, epochs=9, checkpoint_every=2))
+    config = replace(
+        run_config,
+        data=replace(run_config.data, workers=1),
+        train=replace(run_config.train, epochs=9, checkpoint_every=2),
+    )
     script = tmp_path / "run.py"
     script.write_text(_RUN)
     (tmp_path / "config.json").write_text(json.dumps(_plain(config)))
@@ -43,7 +47,14 @@ def start(run_config, tmp_path):
 
     def begin(workdir: Path) -> subprocess.Popen:
         command = [sys.executable, str(script), str(tmp_path / "config.json"), str(workdir)]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     return begin
 
@@ -85,9 +96,10 @@ def test_killed_anywhere_and_stopped_politely_then_resumed_is_bitwise_the_same(s
         process.send_signal(signal.SIGKILL)
         process.communicate()
 
+    # To the whole group, as a terminal or a scheduler sends it: the loader's processes get it too.
     process = start(workdir)
     _wait_for_step(process, workdir, 15)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     state, step = _finish(process).split()
     assert state == "interrupted" and 15 <= int(step) < 27
     assert radmae_jax.load(workdir).step == int(step)

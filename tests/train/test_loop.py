@@ -14,7 +14,7 @@ from radmae_jax.config import Config
 from radmae_jax.data.manifest import read_manifest
 from radmae_jax.train import checkpoint
 from radmae_jax.train.loop import pretrain
-from radmae_jax.train.watch import RunStopped
+from radmae_jax.train.watch import RunStopped, Tally
 
 
 def _with(config: Config, section: str, **changes) -> Config:
@@ -148,6 +148,18 @@ def test_validation_panels_and_best(run_config, tmp_path):
     assert again.step == 9 and again.images == 0
 
 
+def test_an_evaluation_that_is_not_finite_is_never_the_best(run_config, tmp_path, unbroken):
+    state = radmae_jax.load(unbroken)
+    with checkpoint.open_manager(tmp_path, 1) as manager:
+        saved = {"params": state.params}
+        premises = checkpoint.Premises(0, "", "", "", "", 8, (9,), 1, 1, 1, 1, "", "", 1, {}, {})
+        for step, loss in enumerate([0.5, 0.1, float("nan"), 0.3], 1):
+            losses = {"masked_valid": loss, "poster": 1.0, "images": 1.0}
+            checkpoint.save(manager, saved, premises, Tally(), step, losses)
+            manager.wait_until_finished()
+        assert (manager.best_step(), sorted(manager.all_steps())) == (2, [2, 4])
+
+
 def _copied(config: Config, tmp_path: Path) -> tuple[Config, Path]:
     """The archive with its images where they may be deleted."""
     manifest = read_manifest(Path(config.data.manifest))
@@ -175,6 +187,44 @@ def test_too_many_unreadable_records_stop_the_run(run_config, tmp_path):
     with pytest.raises(RunStopped, match=r"could not be read, more than config\.data\.max_unreadable = 1\.00%"):
         _run(config, tmp_path / "run")
 
+    # Starting again is no way round the limit.
+    with pytest.raises(RunStopped, match="could not be read"):
+        _run(config, tmp_path / "run")
+
+
+def test_panels_and_validation_survive_images_that_are_gone(run_config, tmp_path):
+    config, folder = _copied(_with(run_config, "data", max_unreadable=0.5), tmp_path)
+    config = _with(config, "train", evaluate_every=5, panels_every=5, max_steps=5)
+    from radmae_jax.data.dataset import open_dataset
+
+    dataset = open_dataset(config)
+    for record in dataset.split.records("validation"):
+        (folder / dataset.manifest.paths[record]).unlink()
+    outcome = _run(config, tmp_path / "run")
+    assert outcome.step == 5 and outcome.validation["images"] == 0 and outcome.unreadable == 0
+    assert not (tmp_path / "run" / "panels").exists()
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert text.count('"reason"') == 6  # three images, named by the evaluation and by the panels
+
+
+def test_a_signal_that_comes_while_pictures_are_drawn_still_saves(run_config, tmp_path, monkeypatch):
+    import os
+    import signal
+
+    from radmae_jax.train import loop
+
+    config = _with(run_config, "train", panels_every=4, checkpoint_every=1000)
+    monkeypatch.setattr(loop, "draw_state", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    outcome = _run(config, tmp_path)
+    assert outcome.interrupted and outcome.step == 5 and radmae_jax.load(tmp_path).step == 5
+    assert list(_losses(tmp_path)) == [1, 2, 3, 4, 5]
+
+
+def test_a_trace_is_written_even_by_a_short_run(run_config, tmp_path):
+    config = _with(run_config, "train", max_steps=3)
+    pretrain(config, tmp_path, devices=jax.devices()[:1], profile=True, quiet=True)
+    assert list((tmp_path / "profile").rglob("*.pb"))
+
 
 def test_steps_that_are_not_finite_stop_the_run_with_a_finite_checkpoint(run_config, tmp_path):
     config = _with(_with(run_config, "optim", learning_rate=1e30, warmup_epochs=0.0), "train", max_nonfinite_steps=2)
@@ -184,5 +234,6 @@ def test_steps_that_are_not_finite_stop_the_run_with_a_finite_checkpoint(run_con
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     named = [line for line in lines if line.get("nonfinite")]
-    assert len(named) == 2 and all(len(line["records"]) == 16 for line in named)
-    assert [line["loss"] for line in lines if line.get("applied") is False] == [None, None]
+    # The second stops the run; the third was on its way and is named too.
+    assert len(named) == 3 and all(len(line["records"]) == 16 for line in named)
+    assert [line["loss"] for line in lines if line.get("applied") is False] == [None] * 3

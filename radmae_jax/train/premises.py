@@ -1,0 +1,54 @@
+"""A configuration and an opened archive to what must not change while a run goes on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from radmae_jax.config import Config, to_dict
+from radmae_jax.data.dataset import Dataset
+from radmae_jax.data.schedule import VERSION
+
+_COMPUTED_BY = ("dtype", "attention", "remat", "unroll")  # how the model is computed, not what it is
+
+
+@dataclass(frozen=True)
+class Premises:
+    """Stored in every checkpoint; a difference refuses to resume, by the field's name. All else may change."""
+
+    seed: int
+    manifest: str  # hash
+    split: str  # hash
+    policy: str
+    pad_tokens: str
+    patch: int
+    lengths: tuple[int, ...]
+    group: int
+    images_per_step: int
+    steps_per_epoch: int
+    epochs: int
+    dtype: str  # of the pixels
+    intensity: str
+    schedule_version: int
+    model: dict[str, Any]
+    loss: dict[str, Any]
+
+
+def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premises:
+    """The premises of a run."""
+    return Premises(
+        seed=config.train.seed,
+        manifest=dataset.manifest.hash,
+        split=dataset.split.hash,
+        policy=dataset.table.policy,
+        pad_tokens=dataset.table.pad_tokens,
+        patch=dataset.table.patch,
+        lengths=dataset.table.lengths,
+        group=config.bins.group,
+        images_per_step=config.train.images_per_step,
+        steps_per_epoch=steps_per_epoch,
+        epochs=config.train.epochs,
+        dtype=config.data.dtype,
+        intensity=config.data.intensity,
+        schedule_version=VERSION,
+        model={name: value for name, value in to_dict(config.model).items() if name not in _COMPUTED_BY},
+        loss=to_dict(config.loss),
+    )

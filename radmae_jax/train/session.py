@@ -1,0 +1,53 @@
+"""What a training process does with signals and with the profiler."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+
+
+class Profile:
+    """A trace of some steps to WORKDIR/profile, ended whatever ends the run."""
+
+    def __init__(self, workdir: Path, wanted: bool):
+        self._folder, self._wanted, self._running = workdir / "profile", wanted, False
+
+    def step(self, number: int, steps: int) -> None:
+        """Told before the number-th step of a session, counted from 1; the first, still warming up, is left out."""
+        if self._running and number > 1 + steps:
+            self._stop()
+        elif self._wanted and number == 2:
+            jax.profiler.start_trace(str(self._folder))
+            self._running, self._wanted = True, False
+
+    def _stop(self) -> None:
+        jax.profiler.stop_trace()
+        self._running = False
+
+    def __enter__(self) -> "Profile":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._running:
+            self._stop()
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[str]]:
+    """A list that holds the name of the signal once SIGTERM or SIGINT came; a second one acts at once."""
+    received: list[str] = []
+    previous = {}
+
+    def note(number: int, _frame: object) -> None:
+        received.append(signal.Signals(number).name)
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous[number] = signal.signal(number, note) or signal.SIG_DFL
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
