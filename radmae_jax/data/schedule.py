@@ -77,8 +77,8 @@ class Schedule:
         rng = np.random.default_rng([self.seed, number, _SHUFFLE])
         records, buckets = [], []
         moved = np.empty(0, np.int32)
-        last = int(self.bucket.max())
-        for bucket in range(len(self.lengths)):
+        last = int(self.bucket.max())  # no image is larger: nothing needs to move beyond
+        for bucket in range(last + 1):
             own = rng.permutation(self.records[self.bucket == bucket])
             # What moved up goes first: it is dealt here for good, and the new leftovers are the bucket's own.
             members = np.concatenate([moved, own]).astype(np.int32)
