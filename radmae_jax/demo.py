@@ -77,8 +77,10 @@ def demo(workdir: Path) -> Demo:
     validations = [line["validation"] for line in lines if "validation" in line]
 
     _say(5, "reconstruct test images that training never saw")
-    test = dataset.split.records("test")[:_SHOWN]
-    files = [dataset.manifest.file(int(record)) for record in test]
+    test = dataset.split.records("test")
+    regions = dataset.manifest.labels("region")[test]
+    chosen = test[np.sort(np.unique(regions, return_index=True)[1])][:_SHOWN]  # one of a region
+    files = [dataset.manifest.file(int(record)) for record in chosen]
     done = reconstruct(run, files, workdir / "reconstruction.png")
     ratio = float(np.mean(done.errors) / np.mean(done.errors_of_mean))
 

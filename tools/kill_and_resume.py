@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import jax
+from absl import logging
 
 import radmae_jax
 from radmae_jax.train.checkpoint import fingerprint
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/kills"))
     options, config = parser.parse_known_args()
+    logging.set_verbosity(logging.ERROR)
     command = [sys.executable, "-m", "radmae_jax.cli", "pretrain", *config, "--workdir"]
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
@@ -35,31 +37,39 @@ def main() -> int:
     whole = time.monotonic() - began
     print(f"unbroken: {whole:.0f} s", flush=True)
 
+    wanted = _fingerprint(options.out / "unbroken")
     moments = random.Random(options.seed)
-    killed = 0
+    killed, rounds = 0, 0
     while killed < options.kills:
-        process = subprocess.Popen([*command, str(options.out / "killed")], stderr=subprocess.DEVNULL)
-        delay = moments.uniform(0.05, 1.0) * whole
-        try:
-            process.wait(timeout=delay)
-            if process.returncode:
-                print(f"a resumed run failed with {process.returncode}", file=sys.stderr)
-                return 1
-            print(f"complete after {killed} kills", flush=True)
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            killed += 1
-            saved = sorted(
-                int(p.name) for p in (options.out / "killed" / "checkpoints").glob("[0-9]*") if p.name.isdigit()
-            )
-            print(f"kill {killed} after {delay:.1f} s; checkpoints {saved}", flush=True)
-    subprocess.run([*command, str(options.out / "killed")], check=True, stderr=subprocess.DEVNULL)
-    ends = [fingerprint(jax.device_get(radmae_jax.load(options.out / name).params)) for name in ("unbroken", "killed")]
-    same = ends[0] == ends[1]
-    print(f"{killed} kills: parameters are {'bitwise the same' if same else 'DIFFERENT'}")
-    return 0 if same else 1
+        rounds += 1
+        workdir = options.out / f"killed{rounds}"
+        while True:
+            process = subprocess.Popen([*command, str(workdir)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            # The last run of the last round is left alone; the others get from moments to most of a whole run.
+            delay = moments.uniform(0.05, 0.8) * whole if killed < options.kills else None
+            try:
+                if process.wait(timeout=delay):
+                    print(f"a resumed run failed with {process.returncode}", file=sys.stderr)
+                    return 1
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                killed += 1
+                names = [path.name for path in (workdir / "checkpoints").glob("*")]
+                saved = sorted(int(name) for name in names if name.isdigit())
+                partial = [name for name in names if not name.isdigit()]
+                print(f"kill {killed} after {delay:.1f} s; checkpoints {saved}, unfinished {partial}", flush=True)
+        if _fingerprint(workdir) != wanted:
+            print(f"round {rounds}: parameters are DIFFERENT", file=sys.stderr)
+            return 1
+        print(f"round {rounds}: complete, parameters are bitwise those of the unbroken run", flush=True)
+    print(f"{killed} kills in {rounds} rounds")
+    return 0
+
+
+def _fingerprint(workdir: Path) -> str:
+    return fingerprint(jax.device_get(radmae_jax.load(workdir).params))
 
 
 if __name__ == "__main__":

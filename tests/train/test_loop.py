@@ -80,9 +80,10 @@ def test_stopped_and_resumed_is_bitwise_the_same(unbroken, long_config, tmp_path
     assert _losses(tmp_path) == _losses(unbroken)
 
 
-def test_eight_devices_then_four_train_the_same_curve(unbroken, long_config, tmp_path):
+@pytest.mark.parametrize("later", [4, 8])
+def test_eight_devices_then_four_or_eight_train_the_same_curve(unbroken, long_config, tmp_path, later):
     _run(_with(long_config, "train", max_steps=20, fsdp=2), tmp_path, devices=8)
-    _run(long_config, tmp_path, devices=4)
+    _run(_with(long_config, "train", fsdp=1 if later == 4 else 2), tmp_path, devices=later)
     mine, wanted = _losses(tmp_path), _losses(unbroken)
     np.testing.assert_allclose(list(mine.values())[:50], list(wanted.values())[:50], rtol=1e-5)
     assert _distance(_params(unbroken), _params(tmp_path)) < 1e-5
