@@ -1,7 +1,6 @@
 """The `radmae` command: arguments to one call each, figures to the screen and to --json."""
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 from radmae_jax import __version__
 from radmae_jax.config import Config
 from radmae_jax.config_file import from_arguments
+from radmae_jax.figures import to_json
 
 _TOO_MANY_BAD = 3
 _STOPPED = 4
@@ -112,7 +112,7 @@ def _add(commands: Any, name: str, run: Any, text: str, config: bool = False) ->
 def _write(options: argparse.Namespace, figures: dict[str, Any]) -> None:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures, indent=2, default=str) + "\n")
+        options.json.write_text(to_json(figures, indent=2) + "\n")
 
 
 def _index(options: argparse.Namespace, rest: list[str]) -> int:

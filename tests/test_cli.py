@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from radmae_jax.cli import main
+from radmae_jax.figures import to_json
 
 SMALL = [
     "--config=demo", "--config.model.width=32", "--config.model.layers=1", "--config.model.heads=2",
@@ -96,6 +97,11 @@ def test_no_patient_in_what_is_written(folder):
     for path in folder.rglob("*"):
         if path.is_file() and "dicom" not in path.relative_to(folder).parts:
             assert b"Phantom^" not in path.read_bytes(), path
+
+
+def test_figures_are_strict_json():
+    text = to_json({"loss": float("nan"), "paths": (Path("a"), float("inf")), "steps": 3})
+    assert json.loads(text, parse_constant=pytest.fail) == {"loss": None, "paths": ["a", None], "steps": 3}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from radmae_jax.figures import to_json
 from radmae_jax.train.steps import StepReport
 
 _PLAIN_LINE_SECONDS = 30.0
@@ -37,7 +38,7 @@ class MetricsFile:
         self._file = path.open("a")
 
     def write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(_finite(record)) + "\n")
+        self._file.write(to_json(record) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -136,11 +137,3 @@ def _step_of(line: str) -> int:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return 2**62  # a line cut off by a kill; the run writes that step again
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
