@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
 from radmae_jax.figures import to_json
@@ -54,8 +54,9 @@ class Writer:
         self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_step)
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=resumed_step + 1)
         self._progress = Progress(
-            TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(elapsed_when_finished=False),
+            # What fits a terminal of 80 columns; the rest is in metrics.jsonl and TensorBoard.
+            TextColumn("step"), MofNCompleteColumn(), BarColumn(bar_width=8), TextColumn("ETA"),
+            TimeRemainingColumn(compact=True), TextColumn("{task.fields[figures]}"),
             console=self.console, disable=not self.console.is_terminal or quiet,
         )  # fmt: skip
         self._task = self._progress.add_task("", total=total_steps, completed=resumed_step, figures="")
@@ -92,14 +93,11 @@ class Writer:
         )  # fmt: skip
         self._plot("train", figures, step)
         self._plot("train_bucket_loss", by_bucket, step)
-        text = (
-            f"loss {loss:.5f}  {figures['images_per_second']:,.1f} images/s  "
-            f"{figures['tokens_per_second']:,.0f} tokens/s  waiting {100 * figures['data_wait_share']:.0f} %"
-        )
+        text = f"loss {loss:.4f} {rates.images_per_second:,.1f} images/s {rates.tokens_per_second:,.0f} tokens/s"
         self._progress.update(self._task, completed=step, figures=text)
         now = time.monotonic()
         if self._progress.disable and (now - self._last_line > _PLAIN_LINE_SECONDS or step == self._total):
-            self.say(f"step {step}/{self._total}  {text}")
+            self.say(f"step {step}/{self._total}  {text}, waiting for data {100 * rates.data_wait_share:.0f} %")
             self._last_line = now
         return loss
 
