@@ -198,8 +198,9 @@ def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any, Any]:
 
 def _phantom(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.data.phantom import make_phantoms
+    from radmae_jax.progress import advancing
 
-    with _progress(options.images) as advance:
+    with advancing("phantoms", options.images) as advance:
         summary = make_phantoms(
             options.out, options.images, options.seed, options.scale, options.broken, options.workers, advance
         )
@@ -209,12 +210,6 @@ def _phantom(options: argparse.Namespace, rest: list[str]) -> int:
         f"broken; labels in {options.out / 'labels.csv'} ({summary.seconds:.1f} s)"
     )
     return 0
-
-
-def _progress(total: int) -> Any:
-    from radmae_jax.progress import advancing
-
-    return advancing("phantoms", total)
 
 
 def _pretrain(options: argparse.Namespace, rest: list[str]) -> int:
