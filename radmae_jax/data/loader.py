@@ -1,10 +1,10 @@
 """Program calls to batches of pixels: the one file that imports grain, whose workers only fetch what they are told."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,12 +141,13 @@ def start_worker(number: int, of: int) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, signal.SIG_IGN)
 
-    def end_with(trainer: int) -> None:
-        while os.getppid() == trainer:
-            time.sleep(1.0)
-        os._exit(1)
+    def end_with_trainer() -> None:
+        trainer = multiprocessing.parent_process()
+        if trainer is not None:
+            trainer.join()  # by a pipe that closes however the trainer ends, also before this line
+            os._exit(1)
 
-    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with_trainer, daemon=True).start()
 
 
 class ClosingIterator:

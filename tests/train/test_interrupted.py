@@ -76,6 +76,18 @@ def _wait_for_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
     raise AssertionError(f"step {step} was not reached in 120 s")
 
 
+def _wait_for_nobody(group: int) -> None:
+    """The loader's processes end by themselves when the trainer is killed."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("a loader process outlived the trainer by 30 s")
+
+
 def _finish(process: subprocess.Popen) -> str:
     out, error = process.communicate(timeout=180)
     assert process.returncode == 0, error
@@ -95,6 +107,7 @@ def test_killed_anywhere_and_stopped_politely_then_resumed_is_bitwise_the_same(s
         _wait_for_step(process, workdir, step)
         process.send_signal(signal.SIGKILL)
         process.communicate()
+        _wait_for_nobody(process.pid)
 
     # To the whole group, as a terminal or a scheduler sends it: the loader's processes get it too.
     process = start(workdir)
