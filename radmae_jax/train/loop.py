@@ -80,7 +80,6 @@ def pretrain(
     last_step = min(total_steps, config.train.max_steps or total_steps)
     model = build(config.model)
     evaluated = validation_records(dataset, config)
-
     shown = panel_records(dataset, config)
 
     with checkpoint.open_manager(workdir, config.train.keep_checkpoints) as manager:
@@ -181,6 +180,7 @@ class _Run:
                 # Asked to stop while something broke: what was asked for is done, all is saved.
                 if not stopping or isinstance(error, RunStopped):
                     raise
+                watch.writer.say(f"broke off while stopping: {type(error).__name__}")
             self.manager.wait_until_finished()
             interrupted = bool(stopping) and saved < last_step
             if interrupted:
