@@ -2,9 +2,9 @@
 
     radmae demo --workdir runs/demo
 
-Cost: about five minutes on two CPU cores, two thirds of it training. Patch 16, 12 to 400 tokens an image. The
-initialiser is Hugging Face's: from its small head the few hundred steps of a demo go further than from xavier-uniform
-(validation loss 0.030 after 880 steps; the xavier head's noise still showed in the pictures).
+Cost: about five minutes on two CPU cores, most of it training. Patch 16, 12 to 400 tokens an image.
+Last result: validation loss 0.0248 after 880 steps. The settings are the best of four tried by hand (width, learning
+rate, images a step and initialiser changed together, so none of them is credited on its own).
 """
 
 import ml_collections
