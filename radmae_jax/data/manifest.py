@@ -121,17 +121,23 @@ def write_manifest(table: pa.Table, path: Path, source: Path) -> Manifest:
     return Manifest(table, path, source.resolve(), digest)
 
 
-def read_manifest(path: Path, source: Path | None = None) -> Manifest:
-    """A manifest; `source` where the archive has moved since. Errors: FileNotFoundError; ValueError naming what is
-    wrong with the file: not a manifest, another schema version, changed since it was written."""
-    if not path.exists():
-        raise FileNotFoundError(f"no manifest {path}; `radmae index SOURCE {path}` makes one")
+def read_with_facts(path: Path) -> tuple[pa.Table, dict]:
+    """A table and what was written about it into its metadata, {} for a foreign file. Errors: ValueError."""
     try:
         with pq.ParquetFile(path) as file:  # read_table would make columns of a folder named a=b
             table = file.read()
     except pa.ArrowInvalid:
         raise ValueError(f"{path} is not a Parquet file") from None
     facts = json.loads((table.schema.metadata or {}).get(b"radmae", b"{}"))
+    return table, facts
+
+
+def read_manifest(path: Path, source: Path | None = None) -> Manifest:
+    """A manifest; `source` where the archive has moved since. Errors: FileNotFoundError; ValueError naming what is
+    wrong with the file: not a manifest, another schema version, changed since it was written."""
+    if not path.exists():
+        raise FileNotFoundError(f"no manifest {path}; `radmae index SOURCE {path}` makes one")
+    table, facts = read_with_facts(path)
     if facts.get("version") != SCHEMA_VERSION or "hash" not in facts:
         raise ValueError(f"{path}: manifest version {facts.get('version')}, expected {SCHEMA_VERSION}")
     missing = [name for name in COLUMNS.names if name not in table.column_names]

@@ -12,7 +12,7 @@ from radmae_jax.data.binning import BucketTable
 
 # Stored in checkpoints; raise it when the same inputs would give another order.
 VERSION = 1
-_ONE_STEP = 2**31
+_ONE_STEP = 2**31  # images a step for which any evaluation is one step
 _SHUFFLE = 0x5C4ED  # keeps this stream apart from others drawn from the same (seed, epoch)
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from radmae_jax.data.manifest import Manifest, write_atomically
+from radmae_jax.data.manifest import Manifest, read_with_facts, write_atomically
 
 SIDES = ("train", "validation", "test")
 FRACTIONS = (0.80, 0.05, 0.15)
@@ -163,12 +162,7 @@ def read_split(path: Path, manifest: Manifest) -> Split:
     """
     if not path.exists():
         raise FileNotFoundError(f"no split {path}; `radmae split` makes one")
-    try:
-        with pq.ParquetFile(path) as file:  # read_table would make columns of a folder named a=b
-            table = file.read()
-    except pa.ArrowInvalid:
-        raise ValueError(f"{path} is not a Parquet file") from None
-    facts = json.loads((table.schema.metadata or {}).get(b"radmae", b"{}"))
+    table, facts = read_with_facts(path)
     if not {"seed", "fractions", "manifest", "hash"} <= set(facts) or table.column_names != SCHEMA.names:
         raise ValueError(f"{path} is not a split file")
     patients, named = table["patient"].to_pylist(), table["side"].to_pylist()
