@@ -63,3 +63,16 @@ def run_config(archive, small_model):
             keep_checkpoints=2,
         ),
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tree_distance():
+    """||a - b|| / ||a|| over all leaves of two trees, summed in float64."""
+    import numpy as np
+
+    def distance(a, b) -> float:
+        pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+        difference = np.sqrt(sum(np.sum((x - y) ** 2, dtype=np.float64) for x, y in pairs))
+        return float(difference / np.sqrt(sum(np.sum(x**2, dtype=np.float64) for x, _ in pairs)))
+
+    return distance

@@ -43,12 +43,6 @@ def _gathered(mesh, programs, calls: list[tuple[int, Batch]]):
     return jax.device_get(gathered)
 
 
-def _distance(a, b) -> float:
-    pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
-    difference = np.sqrt(sum(np.sum((x - y) ** 2, dtype=np.float64) for x, y in pairs))
-    return float(difference / np.sqrt(sum(np.sum(x**2, dtype=np.float64) for x, _ in pairs)))
-
-
 @pytest.fixture(scope="module")
 def whole(small_model):
     """Gradients of all eight images in one batch of the longer bucket, for both weightings."""
@@ -62,7 +56,7 @@ def whole(small_model):
 
 
 @pytest.mark.parametrize("weighting", ["pixel", "image"])
-def test_mixed_groups_equal_one_large_batch(small_model, whole, weighting):
+def test_mixed_groups_equal_one_large_batch(small_model, whole, weighting, tree_distance):
     config = Config(model=small_model, loss=Loss(weighting=weighting))
     mesh, programs = _compiled(config, (4, 2))
     short, long = [0, 1, 2, 5, 7], [3, 4, 6]
@@ -71,19 +65,19 @@ def test_mixed_groups_equal_one_large_batch(small_model, whole, weighting):
         (1, _batch(long[2:], 30, fillers=1)),
     ]  # fmt: skip
     mixed, one = _gathered(mesh, programs, calls), whole[weighting]
-    assert _distance(one.gradients, mixed.gradients) < 1e-5
+    assert tree_distance(one.gradients, mixed.gradients) < 1e-5
     np.testing.assert_allclose(mixed.numerator.sum(), one.numerator.sum(), rtol=1e-5)
     assert mixed.denominator.sum() == one.denominator.sum()
     assert mixed.images.tolist() == [5, 3] and one.images.tolist() == [0, 8]
     assert mixed.tokens.sum() == one.tokens.sum() == sum(-(-h // 8) * -(-w // 8) for h, w in SIZES)
 
 
-def test_eight_devices_equal_one(small_model, whole, monkeypatch):
+def test_eight_devices_equal_one(small_model, whole, monkeypatch, tree_distance):
     monkeypatch.setattr(sharding, "_SMALLEST_SHARDED", 1)  # so that this small model's parameters are sharded too
     config = Config(model=small_model, loss=Loss(weighting="pixel"))
     mesh, programs = _compiled(config, (8, 8), devices=8, fsdp=4)
     shared = _gathered(mesh, programs, [(1, _batch(list(range(8)), 30))])
-    assert _distance(whole["pixel"].gradients, shared.gradients) < 1e-5
+    assert tree_distance(whole["pixel"].gradients, shared.gradients) < 1e-5
     kernels = programs.abstract.params["encoder"]["blocks"]["fc1"]["kernel"]
     assert kernels.sharding.spec == jax.P(None, None, ("fsdp",))  # the layer axis whole, the largest other one cut
 
