@@ -165,20 +165,19 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.bench.plan import draw_plan, make_plan, summary_of, table_of
 
     config = from_arguments(rest) if rest else Config()
-    heights, widths, table = _sizes_of(options.sizes, config)
-    plan = make_plan(config, heights, widths, table)
+    heights, widths, counts = _sizes_of(options.sizes, config)
+    plan = make_plan(config, heights, widths, counts)
     Console().print(table_of(plan))
     print(summary_of(plan))
     if options.draw:
-        draw_plan(plan, heights, widths, options.draw)
+        draw_plan(plan, heights[counts > 0], widths[counts > 0], options.draw)
         print(f"drawn in {options.draw}")
     _write(options, plan.to_json())
     return 0
 
 
 def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any, Any]:
-    """Heights and widths of what would be trained on: a manifest's training side, with the table its run would have,
-    or every size of a file."""
+    """Heights and widths of a manifest, with 1 where it is trained on, or of every image of a file of sizes."""
     from dataclasses import replace
 
     import numpy as np
@@ -186,14 +185,15 @@ def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any, Any]:
     from radmae_jax.data.sizes import poster_sizes, read_sizes
 
     if sizes is None or sizes.endswith(".parquet"):
-        from radmae_jax.data.dataset import open_dataset
+        from radmae_jax.data.dataset import open_dataset, training_counts
 
         config = replace(config, data=replace(config.data, manifest=sizes or config.data.manifest))
         dataset = open_dataset(config)
-        train = dataset.split.records("train")
-        return dataset.manifest.heights[train], dataset.manifest.widths[train], dataset.table
+        manifest = dataset.manifest
+        return manifest.heights, manifest.widths, training_counts(dataset.split, len(manifest.heights))
     heights, widths, counts = poster_sizes() if sizes == "poster" else read_sizes(Path(sizes))
-    return np.repeat(heights, counts), np.repeat(widths, counts), None
+    heights, widths = np.repeat(heights, counts), np.repeat(widths, counts)
+    return heights, widths, np.ones(len(heights), np.int64)
 
 
 def _phantom(options: argparse.Namespace, rest: list[str]) -> int:

@@ -1,6 +1,7 @@
 """The schema: what a run is made of, as frozen dataclasses, read from a config file, flags or config.json."""
 
 import dataclasses
+import itertools
 import json
 import typing
 from dataclasses import dataclass, field
@@ -33,13 +34,17 @@ class Bins:
     """The bucket table and how images are grouped (DESIGN: bucket, group)."""
 
     policy: str = "tokens"  # tokens | dbb | fixed | exact
-    shapes: int = 16  # K: lengths of an optimal `tokens` table
-    lengths: tuple[int, ...] = ()  # the table itself; empty: computed from the manifest's sizes
+    shapes: int = 16  # K: lengths of an optimal `tokens` table, shapes of an optimal `dbb` grid
+    lengths: tuple[int, ...] = ()  # the table itself; empty: the optimum for the training images' sizes
     quantum: int = 1  # lengths are multiples of it (tokens)
-    edges: tuple[int, ...] = (1152, 1536, 1920, 2304, 2688, 3072)  # dbb: the poster's bins a side, pixels
+    # dbb: bins a side in pixels, here the poster's; empty: the optimum, each side its own
+    edges: tuple[int, ...] = (1152, 1536, 1920, 2304, 2688, 3072)
+    width_edges: tuple[int, ...] = ()  # dbb: bins of the width; empty: as `edges`
     max_side: int = 3072  # fixed: every image is padded to this square, pixels
     pad_tokens: str = "masked"  # masked: padding is invisible | poster: padding is part of the image
     group: int = 64  # G: images of one bucket dealt together
+    # Images beyond the largest bucket: refuse: the run does not start | downscale: to fit | extra: buckets for them
+    beyond: str = "refuse"
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,7 @@ _CHOICES = {
     ("data", "dtype"): ("uint16", "uint8"),
     ("bins", "policy"): ("tokens", "dbb", "fixed", "exact"),
     ("bins", "pad_tokens"): ("masked", "poster"),
+    ("bins", "beyond"): ("refuse", "downscale", "extra"),
     ("model", "variant"): ("Ti", "S", "B", "L", "H", "custom"),
     ("model", "resample"): ("bilinear", "bicubic"),
     ("model", "decoder_positions"): ("2d", "hf_flat"),
@@ -187,10 +193,17 @@ def validate(config: Config) -> Config:
         raise ValueError(
             f"config.bins.pad_tokens is 'poster'; policy {bins.policy!r} has no bins to fill: dbb or fixed"
         )
-    if any(b <= a for a, b in zip(bins.lengths, bins.lengths[1:], strict=False)) or any(n < 1 for n in bins.lengths):
-        raise ValueError(f"config.bins.lengths is {bins.lengths}; lengths must be positive and ascending")
+    for name, values in (("lengths", bins.lengths), ("edges", bins.edges), ("width_edges", bins.width_edges)):
+        if any(b <= a for a, b in itertools.pairwise(values)) or any(n < 1 for n in values):
+            raise ValueError(f"config.bins.{name} is {values}; {name} must be positive and ascending")
+    if bins.pad_tokens == "poster" and bins.policy == "dbb" and not bins.edges:
+        raise ValueError(
+            "config.bins.edges is (); with pad_tokens 'poster' the bins are part of every image: name them"
+        )
+    if bins.width_edges and not bins.edges:
+        raise ValueError(f"config.bins.width_edges is {bins.width_edges} without config.bins.edges")
     if bins.policy == "dbb":
-        for edge in bins.edges:
+        for edge in (*bins.edges, *bins.width_edges):
             if edge % model.patch:
                 raise ValueError(f"config.bins.edges has {edge}; edges must be multiples of the patch, {model.patch}")
     if bins.policy == "fixed" and bins.max_side % model.patch:

@@ -10,7 +10,7 @@ import numpy as np
 
 from radmae_jax.bench.plan import Plan, draw_plan, make_plan, summary_of
 from radmae_jax.config_file import load_file
-from radmae_jax.data.dataset import open_dataset
+from radmae_jax.data.dataset import open_dataset, training_counts
 from radmae_jax.data.index import index
 from radmae_jax.data.phantom import make_phantoms
 from radmae_jax.progress import advancing
@@ -63,12 +63,12 @@ def demo(workdir: Path) -> Demo:
     config = load_file("demo")
     config = replace(config, data=replace(config.data, manifest=str(manifest)))
     dataset = open_dataset(config)
-    train = dataset.split.records("train")
-    heights, widths = dataset.manifest.heights[train], dataset.manifest.widths[train]
-    plan = make_plan(config, heights, widths, dataset.table)
+    heights, widths = dataset.manifest.heights, dataset.manifest.widths
+    counts = training_counts(dataset.split, len(heights))
+    plan = make_plan(config, heights, widths, counts)
     _say(3, "plan: which images share a batch is decided before training")
     print("   " + summary_of(plan).replace("\n", "\n   "))
-    draw_plan(plan, heights, widths, workdir / "plan.png")
+    draw_plan(plan, heights[counts > 0], widths[counts > 0], workdir / "plan.png")
 
     _say(4, f"pre-train a small ViT-MAE in {run}")
     outcome = pretrain(config, run)

@@ -4,7 +4,8 @@ import pytest
 
 from radmae_jax.config import Config, differences, from_dict, read_json, to_dict
 from radmae_jax.config_file import find_config, from_arguments, load_file
-from radmae_jax.data.binning import make_table, optimal_lengths, token_grids
+from radmae_jax.data.binning import make_table, token_grids
+from radmae_jax.data.optimum import optimal_lengths
 from radmae_jax.data.sizes import poster_sizes
 
 

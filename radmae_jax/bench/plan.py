@@ -1,6 +1,6 @@
 """Image sizes and a configuration to what an epoch will compute, before anything runs: numpy only, no jax."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 from rich.table import Table
 
 from radmae_jax.config import Bins, Config
-from radmae_jax.data.binning import BucketTable, make_table, token_grids
-from radmae_jax.data.schedule import group_counts, training_schedule
+from radmae_jax.data.binning import count_tokens, make_table, token_grids
+from radmae_jax.data.optimum import optimal_tables
+from radmae_jax.data.schedule import choose_moves, group_counts, training_schedule
 from radmae_jax.model.flops import training_flops
 
 # What is tried for the proposal, and how much more than the least scheduled tokens it may cost to compile fewer
@@ -35,6 +36,7 @@ class Proposal:
 
     shapes: int
     group: int
+    ideal_pct: float
     scheduled_pct: float
 
 
@@ -44,6 +46,8 @@ class Plan:
 
     images: int
     unique_sizes: int
+    beyond: int  # images larger than the largest bucket
+    beyond_policy: str  # what is done with them: downscale | extra (refuse raises)
     policy: str
     pad_tokens: str
     patch: int
@@ -56,7 +60,7 @@ class Plan:
     filler_rows: int
     tokens: int  # real
     ideal_tokens: int  # every image at its bucket's length
-    scheduled_tokens: int  # leftovers moved up and filler rows included
+    scheduled_tokens: int  # leftovers moved up, or completed with filler rows, included
     ideal_pct: float
     scheduled_pct: float
     training_flops: float  # of the scheduled epoch
@@ -70,17 +74,22 @@ class Plan:
         return asdict(self)
 
 
-def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, table: BucketTable | None = None) -> Plan:
+def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, counts: np.ndarray | None = None) -> Plan:
     """Plans an epoch over images of these sizes (int arrays [N], pixels).
 
-    table: a run's own, fitted to all sides of its archive; None: one as the configuration asks, fitted to these sizes.
+    counts: 1 for images that are trained on, 0 for those that only must find a bucket (validation, test); None: all.
     """
     patch = config.model.patch
-    table = table or make_table(config.bins, patch, heights, widths)
-    bucket = table.assign(heights, widths)
-    schedule = training_schedule(config, table, np.arange(len(heights), dtype=np.int32), bucket)
+    counts = np.ones(len(heights), np.int64) if counts is None else counts
+    table = make_table(config.bins, patch, heights, widths, counts)
+    trained = np.flatnonzero(counts).astype(np.int32)
+    beyond = int(table.is_beyond(heights, widths)[trained].sum())
+    sizes = table.fit(heights, widths)
+    bucket = table.assign(sizes[:, 0], sizes[:, 1])
+    schedule = training_schedule(config, table, trained, bucket)
+    bucket, (heights, widths) = bucket[trained], sizes[trained].T
     lengths = np.asarray(table.lengths, np.int64)
-    real = token_grids(heights, widths, patch).prod(axis=1).astype(np.int64)
+    real = token_grids(heights, widths, patch).prod(axis=1, dtype=np.int64)
     tokens, ideal = int(real.sum()), int(lengths[bucket].sum())
     groups = np.asarray(schedule.groups_per_bucket)
     flops = float(np.sum(groups * schedule.group * training_flops(lengths, config.model)))
@@ -95,6 +104,8 @@ def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, table: Bu
     return Plan(
         images=len(real),
         unique_sizes=len(np.unique(np.stack([heights, widths], axis=1), axis=0)),
+        beyond=beyond,
+        beyond_policy=table.beyond,
         policy=table.policy,
         pad_tokens=table.pad_tokens,
         patch=patch,
@@ -121,15 +132,17 @@ def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, table: Bu
 
 def propose(bins: Bins, patch: int, heights: np.ndarray, widths: np.ndarray) -> Proposal:
     """K and G for an archive: small archives leave many leftovers in many buckets of large groups."""
-    real = token_grids(heights, widths, patch).prod(axis=1).astype(np.int64)
+    tokens, images = count_tokens(heights, widths, patch, np.ones(len(heights), np.int64))
+    total = int(np.sum(tokens * images))
     found = []
-    for shapes in _SHAPES:
-        table = make_table(replace(bins, shapes=shapes, lengths=()), patch, heights, widths)
-        counts = np.bincount(table.assign(heights, widths), minlength=len(table.lengths))
-        for group in _GROUPS:
-            groups = np.asarray(group_counts(counts, group, True))
-            scheduled = int(np.sum(groups * group * np.asarray(table.lengths, np.int64)))
-            found.append(Proposal(len(table.lengths), group, 100.0 * scheduled / int(real.sum())))
+    for group in _GROUPS:
+        tables = optimal_tables(tokens, images, max(_SHAPES), quantum=bins.quantum, group=group)
+        for shapes in _SHAPES[: len(tables)]:
+            lengths = tables[min(shapes, len(tables)) - 1]
+            counts = np.bincount(np.searchsorted(lengths, tokens), images, len(lengths)).astype(np.int64)
+            groups = np.asarray(group_counts(counts, group, choose_moves(counts, lengths, group)))
+            ideal, scheduled = (int(np.sum(rows * np.asarray(lengths))) for rows in (counts, groups * group))
+            found.append(Proposal(len(lengths), group, 100.0 * ideal / total, 100.0 * scheduled / total))
     least = min(p.scheduled_pct for p in found)
     good = [p for p in found if p.scheduled_pct <= least + _WITHIN]
     return min(good, key=lambda p: (p.shapes, -p.group))
@@ -152,6 +165,7 @@ def summary_of(plan: Plan) -> str:
     lines = [
         f"{plan.images:,} images of {plan.unique_sizes:,} sizes, {plan.tokens:,} tokens of "
         f"{plan.patch} x {plan.patch} pixels",
+        *([f"{plan.beyond:,} of them are beyond the largest bucket: {plan.beyond_policy}"] if plan.beyond else []),
         f"{plan.shapes} shapes, {plan.programs} programs; an epoch: {plan.groups:,} groups of {plan.group}, "
         f"{plan.steps:,} steps of about {plan.images_per_step:,} images, {plan.filler_rows:,} filler rows",
         f"tokens computed: {plan.ideal_pct:.1f} % of the real ones in the ideal, {plan.scheduled_pct:.1f} % as "

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from radmae_jax.config import Bins
+from radmae_jax.data.optimum import Edges, optimal_edges, optimal_tables
+
+_HALVINGS = 50  # of the interval a scale is searched in: to the last bit of a double
 
 
 @dataclass(frozen=True)
@@ -16,138 +19,135 @@ class BucketTable:
     lengths: tuple[int, ...]
     shapes: int  # distinct padded shapes: more than lengths under dbb
     pad_tokens: str = "masked"
-    edges: tuple[int, ...] = ()  # dbb: bins a side, pixels
+    edges: Edges = ((), ())  # dbb and fixed: bins of the height and of the width, pixels
+    # Images larger than the largest bucket: refuse | downscale | extra, which has buckets for them.
+    beyond: str = "refuse"
+    reach: tuple[int, ...] = ()  # tokens, or pixels a side, of the largest bucket, extra ones not counted
+
+    def is_beyond(self, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
+        """Which images are larger than the largest bucket, extra ones not counted, bool [N]."""
+        return ~self._within(np.stack([heights, widths], axis=1))
+
+    def fit(self, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
+        """The size in pixels at which each image is trained on, int32 [N, 2]: its own, unless it is beyond the largest
+        bucket and `beyond` is downscale; then the largest of its aspect that fits.
+
+        Errors: ValueError naming the first image beyond, where `beyond` is refuse.
+        """
+        sizes = np.stack([np.asarray(heights), np.asarray(widths)], axis=1).astype(np.int32)
+        beyond = np.flatnonzero(self.is_beyond(heights, widths))
+        if len(beyond) == 0 or self.beyond == "extra":
+            return sizes
+        if self.beyond != "downscale":
+            height, width = sizes[beyond[0]].tolist()
+            tokens = int(token_grids(height, width, self.patch).prod(dtype=np.int64))
+            reach = " x ".join(map(str, self.reach)) + (" tokens" if len(self.reach) == 1 else " pixels")
+            raise ValueError(
+                f"{len(beyond)} images are beyond the largest bucket, {reach}; the first is image {beyond[0]} of "
+                f"{height} x {width} pixels, {tokens} tokens of {self.patch} pixels; "
+                "config.bins.beyond 'downscale' makes such images smaller, 'extra' adds buckets for them, and "
+                'config.bins.lengths "()" fits a table to the archive'
+            )
+        full = sizes[beyond].astype(np.float64)
+        low, high = np.zeros(len(beyond)), np.ones(len(beyond))
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            fits = self._within(_scaled(full, middle))
+            low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+        sizes[beyond] = _scaled(full, low)
+        return sizes
 
     def grids(self, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        """Rows and columns of patches that a batch says each image has, int32 [N, 2]."""
+        """Rows and columns of patches that a batch says each image has, int32 [N, 2]; sizes as `fit` gives them."""
         if self.pad_tokens == "masked":
             return token_grids(heights, widths, self.patch)
         return self._padded(heights, widths)
 
     def assign(self, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        """Index of each image's bucket, int32 [N]; ValueError naming the first image that fits none."""
-        if self.policy in ("tokens", "exact"):
-            tokens = token_grids(heights, widths, self.patch).prod(axis=1)
-        else:
-            tokens = self._padded(heights, widths).prod(axis=1)
-        bucket = np.searchsorted(np.asarray(self.lengths), tokens)
-        beyond = np.flatnonzero(bucket == len(self.lengths))
-        if len(beyond):
-            at = int(beyond[0])
-            raise ValueError(
-                f"{len(beyond)} images are beyond the largest bucket of {self.lengths[-1]} tokens; the first is "
-                f"image {at} of {heights[at]} x {widths[at]} pixels with {tokens[at]} tokens of {self.patch} pixels; "
-                'config.bins.lengths "()" fits a table to the archive'
-            )
+        """Index of each image's bucket, int32 [N]; sizes as `fit` gives them."""
+        grids = self._padded(heights, widths) if self.edges[0] else token_grids(heights, widths, self.patch)
+        bucket = np.searchsorted(np.asarray(self.lengths), grids.prod(axis=1, dtype=np.int64))
+        assert np.all(bucket < len(self.lengths)), "sizes that `fit` did not give"
         return bucket.astype(np.int32)
+
+    def _within(self, sizes: np.ndarray) -> np.ndarray:
+        """Whether sizes [N, 2] are within reach, bool [N]."""
+        if len(self.reach) == 2:
+            return np.all(sizes <= np.asarray(self.reach), axis=1)
+        return token_grids(sizes[:, 0], sizes[:, 1], self.patch).prod(axis=1, dtype=np.int64) <= self.reach[0]
 
     def _padded(self, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
         """Grids of the bins that images fall into, a side at a time (the poster's DBB)."""
-        edges = np.asarray(self.edges)
         sides = []
-        for name, side in (("height", heights), ("width", widths)):
-            index = np.searchsorted(edges, side)
-            beyond = np.flatnonzero(index == len(edges))
-            if len(beyond):
-                at = int(beyond[0])
-                raise ValueError(
-                    f"{len(beyond)} images have a {name} beyond the largest bin of {edges[-1]} pixels; the first is "
-                    f"image {at} of {heights[at]} x {widths[at]}"
-                )
-            sides.append(edges[index] // self.patch)
+        for edges, side in zip(self.edges, (heights, widths), strict=True):
+            sides.append(-(-np.asarray(edges)[np.searchsorted(edges, side)] // self.patch))
         return np.stack(sides, axis=1).astype(np.int32)
 
 
-def token_grids(heights: np.ndarray, widths: np.ndarray, patch: int) -> np.ndarray:
+def token_grids(heights: np.ndarray | int, widths: np.ndarray | int, patch: int) -> np.ndarray:
     """Rows and columns of patches that cover each image, border patches partial, int32 [N, 2]."""
-    sides = np.stack([np.asarray(heights), np.asarray(widths)], axis=1)
+    sides = np.stack([np.asarray(heights), np.asarray(widths)], axis=-1)
     return (-(-sides // patch)).astype(np.int32)
 
 
-def make_table(bins: Bins, patch: int, heights: np.ndarray, widths: np.ndarray) -> BucketTable:
-    """The table a configuration asks for; `tokens` and `exact` without given lengths are fitted to the sizes."""
-    if bins.policy == "fixed":
-        side = bins.max_side // patch
-        return BucketTable("fixed", patch, (side * side,), 1, bins.pad_tokens, (bins.max_side,))
-    if bins.policy == "dbb":
-        sides = [edge // patch for edge in bins.edges]
-        shapes = [a * b for a in sides for b in sides]
-        return BucketTable("dbb", patch, tuple(sorted(set(shapes))), len(shapes), bins.pad_tokens, bins.edges)
-    lengths = bins.lengths
-    if not lengths:
-        tokens, counts = np.unique(token_grids(heights, widths, patch).prod(axis=1), return_counts=True)
-        if bins.policy == "exact":
-            lengths = tuple(int(n) for n in tokens)
-        else:
-            lengths = optimal_lengths(tokens, counts, bins.shapes, quantum=bins.quantum)
-    return BucketTable(bins.policy, patch, lengths, len(lengths))
+def count_tokens(
+    heights: np.ndarray, widths: np.ndarray, patch: int, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct numbers of tokens of images, ascending int64 [M], and how many images have each, int64 [M]."""
+    tokens = token_grids(heights, widths, patch).prod(axis=1, dtype=np.int64)
+    distinct, where = np.unique(tokens, return_inverse=True)
+    images = np.zeros(len(distinct), np.int64)
+    np.add.at(images, where, counts)
+    return distinct, images
 
 
-def optimal_lengths(
-    tokens: np.ndarray, counts: np.ndarray, shapes: int, cost: np.ndarray | None = None, quantum: int = 1
-) -> tuple[int, ...]:
-    """At most `shapes` lengths that cost least when every image is padded to the next one.
-
-    Exact dynamic programming over the distinct token counts: the best cost of covering the first j of them with k
-    lengths is min over i < j of best[k - 1][i] + cost[j] * (images among i..j). For fixed k the candidates i are
-    lines in cost[j], which does not fall with j, so a lower envelope walked once answers all j.
+def make_table(
+    bins: Bins, patch: int, heights: np.ndarray, widths: np.ndarray, counts: np.ndarray | None = None
+) -> BucketTable:
+    """The table a configuration asks for; what it leaves open is fitted to the sizes.
 
     Args:
-      tokens: whole numbers [M], distinct and ascending, and counts [M], images of each.
-      shapes: most lengths allowed.
-      cost: float [M], cost of one image padded to tokens[m] (after rounding up to the quantum), not falling with m;
-        None: the tokens themselves.
-      quantum: lengths are multiples of it.
+      heights, widths: pixels, int [N], of all images that must find a bucket, if `bins.beyond` is not downscale.
+      counts: int [N], how often each is trained on, 0 for validation and test images; None: once.
     """
-    if len(tokens) == 0:
-        raise ValueError("no sizes: a table needs at least one image")
-    ends = -(-np.asarray(tokens, np.int64) // quantum) * quantum
-    price = np.asarray(ends if cost is None else cost, np.float64)
-    if np.any(np.diff(price) < 0):
-        at = int(np.flatnonzero(np.diff(price) < 0)[0])
-        raise ValueError(f"cost falls from {price[at]} to {price[at + 1]} at {tokens[at + 1]} tokens")
-    images = np.concatenate([[0], np.cumsum(counts, dtype=np.float64)])
-    best = np.concatenate([[0.0], price * images[1:]])  # one length: everything padded to the last
-    chosen: list[np.ndarray] = [np.zeros(len(best), np.int64)]
-    for _ in range(1, min(shapes, len(tokens))):
-        best, origin = _one_more_length(best, price, images)
-        chosen.append(origin)
-    lengths, at = [], len(tokens)
-    for origin in reversed(chosen):
-        if at > 0:
-            lengths.append(int(ends[at - 1]))
-            at = int(origin[at])
-    return tuple(sorted(set(lengths)))
+    counts = np.ones(len(heights), np.int64) if counts is None else counts
+    if bins.policy in ("fixed", "dbb"):
+        return _grid_table(bins, patch, heights, widths, counts)
+    lengths = bins.lengths
+    tokens, images = count_tokens(heights, widths, patch, counts)
+    if not lengths and bins.policy == "exact":
+        lengths = tuple(tokens.tolist())
+    elif not lengths:
+        lengths = optimal_tables(tokens, images, bins.shapes, quantum=bins.quantum, group=bins.group)[-1]
+    reach = (lengths[-1],)
+    if bins.beyond == "extra" and tokens[-1] > lengths[-1]:
+        lengths = (*lengths, int(tokens[-1]))
+    return BucketTable(bins.policy, patch, lengths, len(lengths), beyond=bins.beyond, reach=reach)
 
 
-def _one_more_length(best: np.ndarray, price: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Costs and origins with one more length: for each j, min over i < j of best[i] + price[j] (images[j] - images[i]).
+def _grid_table(bins: Bins, patch: int, heights: np.ndarray, widths: np.ndarray, counts: np.ndarray) -> BucketTable:
+    if bins.policy == "fixed":
+        edges = ((bins.max_side,), (bins.max_side,))
+    elif bins.edges:
+        edges = (bins.edges, bins.width_edges or bins.edges)
+    else:
+        grids = token_grids(heights, widths, patch)
+        down, across = optimal_edges(grids[:, 0], grids[:, 1], counts, bins.shapes)
+        edges = (tuple(n * patch for n in down), tuple(n * patch for n in across))
+    reach = (edges[0][-1], edges[1][-1])
+    if bins.beyond == "extra":
+        edges = (_reaching(edges[0], heights, patch), _reaching(edges[1], widths, patch))
+    tokens = [-(-a // patch) * -(-b // patch) for a in edges[0] for b in edges[1]]
+    lengths = tuple(sorted(set(tokens)))
+    return BucketTable(bins.policy, patch, lengths, len(tokens), bins.pad_tokens, edges, bins.beyond, reach)
 
-    Lines y = best[i] - images[i] x come with falling slopes and are asked at rising x = price[j].
-    """
-    count = len(best)
-    heights, counts, prices = best.tolist(), images.tolist(), price.tolist()
-    cost, origin = [0.0] * count, [0] * count
-    hull: list[int] = []
-    front = 0
-    for j in range(1, count):
-        new = j - 1
-        while len(hull) - front >= 2:
-            a, b = hull[-2], hull[-1]
-            # b is never lowest once the new line crosses a before b does.
-            if (heights[new] - heights[a]) * (counts[b] - counts[a]) <= (heights[b] - heights[a]) * (
-                counts[new] - counts[a]
-            ):
-                hull.pop()
-            else:
-                break
-        hull.append(new)
-        x = prices[j - 1]
-        while len(hull) - front >= 2 and (
-            heights[hull[front + 1]] - counts[hull[front + 1]] * x <= heights[hull[front]] - counts[hull[front]] * x
-        ):
-            front += 1
-        i = hull[front]
-        cost[j] = heights[i] + x * (counts[j] - counts[i])
-        origin[j] = i
-    return np.asarray(cost), np.asarray(origin)
+
+def _reaching(edges: tuple[int, ...], sides: np.ndarray, patch: int) -> tuple[int, ...]:
+    """The edges, with one more where a side is beyond the last."""
+    largest = -(-int(sides.max()) // patch) * patch
+    return edges if largest <= edges[-1] else (*edges, largest)
+
+
+def _scaled(sizes: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Sizes [N, 2] times a scale each [N], in whole pixels, 1 at least; rounded down, so that what fits stays so."""
+    return np.maximum(1, np.floor(sizes * scale[:, None])).astype(np.int32)

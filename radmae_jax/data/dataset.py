@@ -21,6 +21,7 @@ class Dataset:
     split: Split
     table: BucketTable
     bucket: np.ndarray  # int32 [N], every record's
+    beyond: int  # images larger than the largest bucket: downscaled, or in extra buckets
     source: Source
 
     def schedule(self, config: Config) -> Schedule:
@@ -40,17 +41,27 @@ def open_dataset(config: Config) -> Dataset:
         write_split(make_split(manifest), split_path)
     split = read_split(split_path, manifest)
     heights, widths = manifest.heights, manifest.widths
-    table = make_table(config.bins, config.model.patch, heights, widths)
+    table = make_table(config.bins, config.model.patch, heights, widths, training_counts(split, len(heights)))
+    sizes = table.fit(heights, widths)
     source = Source(
         root=Path(config.data.root) if config.data.root else manifest.source,
         paths=manifest.paths,
         heights=heights,
         widths=widths,
-        grids=table.grids(heights, widths),
+        sizes=sizes,
+        grids=table.grids(sizes[:, 0], sizes[:, 1]),
         labels=np.empty((len(heights), 0), np.int32),
         patch=config.model.patch,
         channels=config.model.channels,
         dtype=config.data.dtype,
         intensity=config.data.intensity,
     )
-    return Dataset(manifest, split, table, table.assign(heights, widths), source)
+    beyond = int(table.is_beyond(heights, widths).sum())
+    return Dataset(manifest, split, table, table.assign(sizes[:, 0], sizes[:, 1]), beyond, source)
+
+
+def training_counts(split: Split, images: int) -> np.ndarray:
+    """1 for each training record and 0 for the others, int64 [images]."""
+    counts = np.zeros(images, np.int64)
+    counts[split.records("train")] = 1
+    return counts

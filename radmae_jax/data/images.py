@@ -10,6 +10,7 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+from PIL import Image
 
 from radmae_jax.data import dicom
 from radmae_jax.data.codecs import ImageError, Layout, read_sof
@@ -59,6 +60,17 @@ def inspect(path: Path, *, headers_only: bool = False) -> Inspection:
         return Inspection(image.header.facts, None, image.header.identity)
     check_content(image.stored, image.header.grey)
     return Inspection(image.header.facts, hash_pixels(image.stored), image.header.identity)
+
+
+def downscale(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image [H, W] at a smaller size, its dtype kept; as it is where it has that size.
+
+    A triangle as wide as the scale weighs the pixels, so nothing aliases and nothing rings.
+    """
+    if image.shape == size:
+        return image
+    pixels = Image.fromarray(image.astype(np.float32)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.round(np.asarray(pixels)).astype(image.dtype)
 
 
 def hash_pixels(stored: np.ndarray) -> str:

@@ -16,7 +16,7 @@ from absl import flags
 
 from radmae_jax.data.batch import NO_RECORD, Batch, empty_batch, put_image
 from radmae_jax.data.dicom import ImageError
-from radmae_jax.data.images import read_image
+from radmae_jax.data.images import downscale, read_image
 from radmae_jax.data.schedule import Call
 
 
@@ -35,9 +35,10 @@ class Source:
 
     root: Path
     paths: list[str]
-    heights: np.ndarray  # int32 [N]
+    heights: np.ndarray  # int32 [N], of the files
     widths: np.ndarray  # int32 [N]
-    grids: np.ndarray  # int32 [N, 2]
+    sizes: np.ndarray  # int32 [N, 2], pixels a side in a batch: smaller than the file's where it is beyond all buckets
+    grids: np.ndarray  # int32 [N, 2], of these sizes
     labels: np.ndarray  # int32 [N, T]
     patch: int
     channels: int
@@ -72,6 +73,7 @@ def load_rows(source: Source, records: np.ndarray, length: int, epoch: int) -> t
                 (record, f"is {image.shape[0]} x {image.shape[1]}, the manifest says {expected[0]} x {expected[1]}")
             )
             continue
+        image = downscale(image, (int(source.sizes[record, 0]), int(source.sizes[record, 1])))
         rows, columns = source.grids[record].tolist()
         put_image(batch, row, image, (rows, columns), source.patch)
         batch.label[row] = source.labels[record]

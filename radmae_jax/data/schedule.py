@@ -11,7 +11,7 @@ from radmae_jax.data.batch import NO_RECORD
 from radmae_jax.data.binning import BucketTable
 
 # Stored in checkpoints; raise it when the same inputs would give another order.
-VERSION = 1
+VERSION = 2
 _ONE_STEP = 2**31  # images a step for which any evaluation is one step
 _SHUFFLE = 0x5C4ED  # keeps this stream apart from others drawn from the same (seed, epoch)
 
@@ -37,8 +37,8 @@ class Epoch(NamedTuple):
 class Schedule:
     """Which images meet in which bucket at which step: a pure function of its fields (DESIGN: schedule).
 
-    Leftovers of a bucket, images that fill no whole group, move up to the next larger one, so that only the last
-    group of an epoch holds filler rows; with move_up off every bucket fills its own last group.
+    Leftovers of a bucket, images that fill no whole group, move up to the next larger one or are completed with
+    filler rows, whichever computes fewer tokens; with move_up off every bucket fills its own last group.
     """
 
     records: np.ndarray  # int32 [N], rows of the manifest that take part
@@ -58,8 +58,16 @@ class Schedule:
     @functools.cached_property
     def groups_per_bucket(self) -> tuple[int, ...]:
         """Groups of each bucket in an epoch; the same in every epoch."""
-        counts = np.bincount(self.bucket, minlength=len(self.lengths))
-        return group_counts(counts, self.group, self.move_up)
+        return group_counts(self._counts, self.group, self._moves)
+
+    @functools.cached_property
+    def _counts(self) -> np.ndarray:
+        return np.bincount(self.bucket, minlength=len(self.lengths))
+
+    @functools.cached_property
+    def _moves(self) -> tuple[bool, ...]:
+        """Whether each bucket's leftovers move up."""
+        return choose_moves(self._counts, self.lengths, self.group) if self.move_up else (False,) * len(self.lengths)
 
     @functools.cached_property
     def steps_per_epoch(self) -> int:
@@ -77,16 +85,16 @@ class Schedule:
         rng = np.random.default_rng([self.seed, number, _SHUFFLE])
         records, buckets = [], []
         moved = np.empty(0, np.int32)
-        last = int(self.bucket.max())  # no image is larger: nothing needs to move beyond
-        for bucket in range(last + 1):
+        for bucket in range(len(self.lengths)):
             own = rng.permutation(self.records[self.bucket == bucket])
             # What moved up goes first: it is dealt here for good, and the new leftovers are the bucket's own.
             members = np.concatenate([moved, own]).astype(np.int32)
             whole = len(members) // self.group * self.group
-            if self.move_up and bucket < last:
+            if self._moves[bucket]:
                 members, moved = members[:whole], members[whole:]
-            elif len(members) > whole:
-                filler = np.full(whole + self.group - len(members), NO_RECORD, np.int32)
+            else:
+                moved = members[:0]
+                filler = np.full(-len(members) % self.group, NO_RECORD, np.int32)
                 members = np.concatenate([members, filler])
             records.append(members.reshape(-1, self.group))
             buckets += [bucket] * (len(members) // self.group)
@@ -128,18 +136,46 @@ def training_schedule(config: Config, table: BucketTable, records: np.ndarray, b
     )
 
 
-def group_counts(counts: np.ndarray, group: int, move_up: bool) -> tuple[int, ...]:
-    """Groups of each bucket that `counts` images a bucket make."""
-    groups, carried = [], 0
-    last = int(np.flatnonzero(counts)[-1])  # no image is larger: nothing needs to move beyond
-    for at, count in enumerate(counts):
-        members = int(count) + carried
-        if move_up and at < last:
-            groups.append(members // group)
+def choose_moves(counts: np.ndarray, lengths: tuple[int, ...], group: int) -> tuple[bool, ...]:
+    """Which buckets' leftovers move up to the next larger bucket, the others' last groups being completed with filler
+    rows, so that an epoch computes the fewest tokens.
+
+    Dynamic programming over the buckets that fill: between two of them all leftovers move up. Every fill begins anew,
+    so the least cost of the first j buckets, the j-th filling, is the least over the fill before it.
+
+    Args:
+      counts: images of each bucket, ascending; lengths: tokens of each.
+    """
+    if group == 1:
+        return (False,) * len(lengths)
+    images = [int(n) for n in counts]
+    least: list[int | None] = [0] + [None] * len(lengths)  # cost of the first j buckets, the j-th filling
+    before = [0] * (len(lengths) + 1)  # the fill before it
+    for first in range(len(lengths)):
+        cost, carried = least[first], 0
+        assert cost is not None  # of all before: each bucket may fill
+        for at in range(first, len(lengths)):
+            members = images[at] + carried
+            filled = cost + -(-members // group) * group * lengths[at]
+            known = least[at + 1]
+            if known is None or filled < known:
+                least[at + 1], before[at + 1] = filled, first
+            cost += members // group * group * lengths[at]
             carried = members % group
-        else:
-            groups.append(-(-members // group))
-            carried = 0
+    moves, at = [True] * len(lengths), len(lengths)
+    while at > 0:
+        moves[at - 1] = False
+        at = before[at]
+    return tuple(moves)
+
+
+def group_counts(counts: np.ndarray, group: int, moves: tuple[bool, ...]) -> tuple[int, ...]:
+    """Groups of each bucket that `counts` images a bucket make, where leftovers of some move up."""
+    groups, carried = [], 0
+    for count, up in zip(counts, moves, strict=True):
+        members = int(count) + carried
+        groups.append(members // group if up else -(-members // group))
+        carried = members % group if up else 0
     return tuple(groups)
 
 

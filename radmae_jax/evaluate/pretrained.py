@@ -41,7 +41,8 @@ class Pretrained:
         for at, image in enumerate(images):
             heights, widths = np.array([image.shape[0]]), np.array([image.shape[1]])
             # As in training: under the poster's padding a grid is the bin's, else the image's own.
-            table = make_table(replace(self.config.bins, lengths=()), model.patch, heights, widths)
+            bins = replace(self.config.bins, lengths=(), beyond="extra")
+            table = make_table(bins, model.patch, heights, widths)
             rows, columns = table.grids(heights, widths)[0].tolist()
             batch = empty_batch(1, rows * columns, model.patch, model.channels, self.config.data.dtype)
             put_image(batch, 0, image, (rows, columns), model.patch)

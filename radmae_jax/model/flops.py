@@ -24,7 +24,7 @@ def forward_flops(tokens: np.ndarray | int, config: Model) -> np.ndarray:
     """Forward FLOPs of the MAE for images of `tokens` tokens, float64 of the same shape."""
     encoder, decoder = encoder_size(config), decoder_size(config)
     n = np.asarray(tokens, np.float64)
-    visible = np.floor(n * (1 - config.mask_ratio))
+    visible = np.maximum(np.floor(n * (1 - config.mask_ratio)), 1)  # the program has room for one at least
     values = config.patch * config.patch * config.channels
     embed = 2 * visible * values * encoder.width
     bridge = 2 * (visible + 1) * encoder.width * decoder.width

@@ -95,6 +95,9 @@ def pretrain(
         try:
             for line in _changes(workdir, config):
                 writer.say(f"changed since the last session: {line}")
+            if dataset.beyond:
+                treated = {"downscale": "made smaller to fit it", "extra": "in buckets of their own"}
+                writer.say(f"{dataset.beyond:,} images are beyond the largest bucket and {treated[config.bins.beyond]}")
             if first_step >= last_step:
                 writer.say(f"nothing to do: step {first_step} of {last_step} is done")
             else:

@@ -5,6 +5,7 @@ from typing import Any
 
 from radmae_jax.config import Config, to_dict
 from radmae_jax.data.dataset import Dataset
+from radmae_jax.data.optimum import Edges
 from radmae_jax.data.schedule import VERSION
 
 _COMPUTED_BY = ("dtype", "attention", "remat", "unroll")  # how the model is computed, not what it is
@@ -19,6 +20,8 @@ class Premises:
     split: str  # hash
     policy: str
     pad_tokens: str
+    beyond: str
+    edges: Edges
     patch: int
     lengths: tuple[int, ...]
     group: int
@@ -40,6 +43,8 @@ def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premi
         split=dataset.split.hash,
         policy=dataset.table.policy,
         pad_tokens=dataset.table.pad_tokens,
+        beyond=dataset.table.beyond,
+        edges=dataset.table.edges,
         patch=dataset.table.patch,
         lengths=dataset.table.lengths,
         group=config.bins.group,

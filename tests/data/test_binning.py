@@ -1,45 +1,9 @@
-import itertools
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from radmae_jax.config import Bins
-from radmae_jax.data.binning import make_table, optimal_lengths, token_grids
+from radmae_jax.data.binning import make_table, token_grids
 from radmae_jax.data.sizes import poster_sizes
-
-
-def _computed(lengths, tokens, counts) -> int:
-    lengths = np.asarray(lengths)
-    return int((lengths[np.searchsorted(lengths, tokens)] * counts).sum())
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.integers(1, 60), st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 5))
-def test_no_table_is_better(sizes, shapes):
-    tokens = np.array(sorted(sizes))
-    counts = np.array([sizes[n] for n in sorted(sizes)])
-    lengths = optimal_lengths(tokens, counts, shapes)
-    assert len(lengths) <= shapes and lengths[-1] == tokens[-1]
-    best = min(
-        _computed(chosen, tokens, counts)
-        for k in range(1, shapes + 1)
-        for chosen in itertools.combinations(tokens, min(k, len(tokens)))
-        if chosen[-1] == tokens[-1]
-    )
-    assert _computed(lengths, tokens, counts) == best
-
-
-def test_cost_decides_and_quantum_rounds_up():
-    tokens, counts = np.array([10, 20, 30]), np.array([10, 10, 1])
-    assert optimal_lengths(tokens, counts, 2) == (20, 30) or optimal_lengths(tokens, counts, 2) == (10, 30)
-    # When 30 tokens cost next to nothing more than 20, the first cut is what pays.
-    assert optimal_lengths(tokens, counts, 2, cost=np.array([1.0, 9.0, 9.1])) == (10, 30)
-    assert optimal_lengths(tokens, counts, 2, cost=np.array([8.0, 9.0, 99.0])) == (20, 30)
-    assert all(n % 16 == 0 for n in optimal_lengths(tokens, counts, 3, quantum=16))
-    with pytest.raises(ValueError, match="cost falls"):
-        optimal_lengths(tokens, counts, 2, cost=np.array([3.0, 2.0, 9.0]))
 
 
 def test_the_posters_figures():
@@ -54,9 +18,6 @@ def test_the_posters_figures():
         percent[policy] = 100 * int((computed * counts).sum()) / total
         assert (table.shapes, len(table.lengths)) == {"fixed": (1, 1), "dbb": (36, 20)}[policy]
     assert percent == pytest.approx({"fixed": 284.04, "dbb": 119.29}, abs=0.01)
-    tokens, where = np.unique(real, return_inverse=True)
-    lengths = optimal_lengths(tokens, np.bincount(where, weights=counts), 16)
-    assert 100 * _computed(lengths, real, counts) / total == pytest.approx(105.923, abs=0.001)
 
 
 def test_poster_padding_says_the_bins_grid_and_masked_the_images():
@@ -72,12 +33,77 @@ def test_poster_padding_says_the_bins_grid_and_masked_the_images():
 @pytest.mark.parametrize(
     "bins, message",
     [
-        (Bins(policy="dbb"), "height beyond the largest bin of 3072"),
-        (Bins(policy="fixed"), "height beyond the largest bin of 3072"),
-        (Bins(lengths=(10, 20)), "2 images are beyond the largest bucket of 20 tokens; the first is image 0"),
+        (
+            Bins(policy="dbb"),
+            "1 images are beyond the largest bucket, 3072 x 3072 pixels; the first is image 0 of 4000",
+        ),
+        (Bins(policy="fixed"), "beyond the largest bucket, 3072 x 3072 pixels"),
+        (
+            Bins(lengths=(10, 20)),
+            "2 images are beyond the largest bucket, 20 tokens; the first is image 0 of 4000 x 100",
+        ),
     ],
 )
 def test_an_image_that_fits_nowhere_is_named(bins, message):
     heights, widths = np.array([4000, 500]), np.array([100, 500])
     with pytest.raises(ValueError, match=message):
-        make_table(bins, 48, heights, widths).assign(heights, widths)
+        make_table(bins, 48, heights, widths).fit(heights, widths)
+
+
+@pytest.mark.parametrize(
+    "bins, lengths, shapes",
+    [
+        (Bins(lengths=(10, 20), beyond="extra"), (10, 20, 252), 3),
+        (Bins(policy="dbb", edges=(96, 480), beyond="extra"), (4, 20, 100, 168, 840), 6),
+        (Bins(policy="fixed", max_side=480, beyond="extra"), (100, 840), 2),
+        (Bins(policy="fixed", beyond="extra", max_side=4032), (84 * 84,), 1),
+    ],
+)
+def test_extra_buckets_hold_what_is_beyond_at_its_own_size(bins, lengths, shapes):
+    heights, widths = np.array([4000, 90]), np.array([100, 90])
+    table = make_table(bins, 48, heights, widths)
+    assert (table.lengths, table.shapes) == (lengths, shapes)
+    np.testing.assert_array_equal(table.fit(heights, widths), [[4000, 100], [90, 90]])
+    assert table.is_beyond(heights, widths).tolist() == [max(lengths) != 84 * 84, False]
+    assert table.lengths[table.assign(heights, widths)[0]] == max(lengths)
+
+
+@pytest.mark.parametrize(
+    "bins, size, wanted",
+    [
+        # 20 tokens: 20 x 1 patches of 48 pixels, of 100 x 4000 pixels: 960 long, 24 wide.
+        (Bins(lengths=(10, 20), beyond="downscale"), (4000, 100), (960, 24)),
+        # 3 x 3 patches of 9: the longest side is what decides.
+        (Bins(lengths=(9,), beyond="downscale"), (300, 300), (144, 144)),
+        (Bins(lengths=(1,), beyond="downscale"), (20_000, 7), (48, 1)),
+        (Bins(policy="dbb", beyond="downscale"), (1000, 6144), (500, 3072)),
+        (Bins(policy="fixed", max_side=96, beyond="downscale"), (100, 120), (80, 96)),
+    ],
+)
+def test_downscaled_to_the_largest_size_that_fits(bins, size, wanted):
+    heights, widths = np.array([40, size[0]]), np.array([40, size[1]])
+    table = make_table(bins, 48, heights, widths)
+    sizes = table.fit(heights, widths)
+    assert sizes.tolist() == [[40, 40], list(wanted)]
+    assert table.is_beyond(heights, widths).tolist() == [False, True]
+    assert table.assign(sizes[:, 0], sizes[:, 1]).max() < len(table.lengths)
+
+
+def test_edges_left_open_are_fitted_a_side_at_a_time():
+    heights, widths = np.array([100, 100, 900, 900]), np.array([40, 300, 40, 300])
+    table = make_table(Bins(policy="dbb", edges=(), shapes=4), 48, heights, widths)
+    assert table.edges == ((144, 912), (48, 336)) and table.lengths == (3, 19, 21, 133)
+    assert table.assign(heights, widths).tolist() == [0, 2, 1, 3]
+    one = make_table(Bins(policy="dbb", edges=(), shapes=1), 48, heights, widths)
+    assert one.edges == ((912,), (336,))
+    asymmetric = make_table(Bins(policy="dbb", edges=(960,), width_edges=(48, 480)), 48, heights, widths)
+    assert asymmetric.lengths == (20, 200) and asymmetric.shapes == 2
+
+
+def test_the_table_is_fitted_to_what_is_trained_on_and_holds_the_rest():
+    side = np.array([48, 480, 960, 1440])
+    counts = np.array([100, 100, 0, 0])
+    table = make_table(Bins(shapes=3, group=1), 48, side, side, counts)
+    assert table.lengths == (1, 100, 900)
+    # Two lengths: one must hold the untrained images, so the trained ones share the other.
+    assert make_table(Bins(shapes=2, group=1), 48, side, side, counts).lengths == (100, 900)

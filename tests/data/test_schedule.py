@@ -1,10 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radmae_jax.data.batch import NO_RECORD
-from radmae_jax.data.schedule import Calls, Schedule, choose_rows, group_counts, one_pass
+from radmae_jax.data.schedule import Calls, Schedule, choose_moves, choose_rows, group_counts, one_pass
 
 
 @st.composite
@@ -30,9 +32,8 @@ def test_an_epoch_visits_every_image_once_in_a_bucket_it_fits(schedule, number):
     for row, bucket in zip(epoch.records, epoch.bucket, strict=True):
         for record in row[row != NO_RECORD].tolist():
             assert own[record] <= bucket if schedule.move_up else own[record] == bucket
-    if schedule.move_up:
-        assert np.sum(records == NO_RECORD) < schedule.group
-        assert not np.any(epoch.records[epoch.bucket < epoch.bucket.max()] == NO_RECORD)
+    for bucket in range(len(schedule.lengths)):  # fillers only complete a bucket's last group
+        assert np.sum(epoch.records[epoch.bucket == bucket] == NO_RECORD) < schedule.group
     np.testing.assert_array_equal(
         np.bincount(epoch.bucket, minlength=len(schedule.lengths)), schedule.groups_per_bucket
     )
@@ -78,10 +79,28 @@ def test_steps_mix_buckets():
         np.testing.assert_array_equal(counts, [4, 4, 4, 4])
 
 
+@settings(max_examples=200, deadline=None)
+@given(schedules())
+def test_leftovers_move_or_are_filled_as_is_cheapest(schedule):
+    counts = np.bincount(schedule.bucket, minlength=len(schedule.lengths))
+    costs = [
+        int(np.sum(np.asarray(group_counts(counts, schedule.group, (*moves, False))) * schedule.lengths))
+        for moves in itertools.product([False, True], repeat=len(schedule.lengths) - 1)
+    ]
+    assert schedule.scheduled_tokens == schedule.group * (min(costs) if schedule.move_up else costs[0])
+
+
 def test_group_counts_by_hand():
+    counts = np.array([5, 6, 2])
     # 5 = 4 + 1 left; 1 + 6 = 7 = 4 + 3 left; 3 + 2 = 5 need two groups of 4.
-    assert group_counts(np.array([5, 6, 2]), 4, True) == (1, 1, 2)
-    assert group_counts(np.array([5, 6, 2]), 4, False) == (2, 2, 1)
+    assert group_counts(counts, 4, (True, True, False)) == (1, 1, 2)
+    assert group_counts(counts, 4, (False, False, False)) == (2, 2, 1)
+    # Groups cost 10, 20, 30: all fill 20 + 40 + 30, all move 10 + 20 + 60, the first alone moves 10 + 40 + 30; the
+    # second alone, 2 of whose 6 make the last bucket's 2 a whole group: 20 + 20 + 30.
+    assert choose_moves(counts, (10, 20, 30), 4) == (False, True, False)
+    # A far larger bucket: what is left of the small ones is better filled.
+    assert choose_moves(np.array([5, 6, 8]), (10, 20, 900), 4) == (True, False, False)
+    assert choose_moves(np.array([1, 1, 2]), (10, 20, 30), 4) == (True, True, False)
 
 
 def test_one_pass_sees_every_image_once_and_no_empty_call():
