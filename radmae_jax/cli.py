@@ -10,13 +10,13 @@ from absl import logging
 from rich.console import Console
 
 from radmae_jax import __version__
+from radmae_jax.bench.commands import add_bench
+from radmae_jax.command import add_command, optional_config, write_figures
 from radmae_jax.config import Config
 from radmae_jax.config_file import from_arguments
-from radmae_jax.figures import to_json
 
 _TOO_MANY_BAD = 3
 _STOPPED = 4
-_CONFIG_HELP = "FILE[:variant] [--config.section.field=value ...]; a config's name alone finds the packaged ones"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"radmae_jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    index = _add(
+    index = add_command(
         commands, "index", _index, "a folder of radiographs to a manifest: `radmae index SRC MANIFEST.parquet`"
     )
     index.add_argument("paths", nargs="+", type=Path, metavar="SRC MANIFEST", help="with --show: MANIFEST alone")
@@ -67,17 +67,19 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("--timeout", type=float, default=120.0, help="seconds a file may take to decode")
     index.add_argument("--show", type=int, metavar="RECORD", help="print the path of a record of MANIFEST")
 
-    split = _add(commands, "split", _split, "a manifest to train, validation and test patients")
+    split = add_command(commands, "split", _split, "a manifest to train, validation and test patients")
     split.add_argument("manifest", type=Path)
     split.add_argument("split", type=Path, nargs="?", help="default: MANIFEST.split.parquet")
     split.add_argument("--fractions", type=float, nargs=3, default=(0.80, 0.05, 0.15), metavar=("TRAIN", "VAL", "TEST"))
     split.add_argument("--seed", type=int, default=0)
 
-    plan = _add(commands, "plan", _plan, "what an epoch will compute: buckets, waste, groups, steps", config=True)
+    plan = add_command(
+        commands, "plan", _plan, "what an epoch will compute: buckets, waste, groups, steps", config=True
+    )
     plan.add_argument("sizes", nargs="?", help="a manifest, a CSV of sizes, or `poster`; default: the config's data")
     plan.add_argument("--draw", type=Path, metavar="PNG", help="draw sizes and buckets")
 
-    phantom = _add(commands, "phantom", _phantom, "synthetic radiographs as DICOM files")
+    phantom = add_command(commands, "phantom", _phantom, "synthetic radiographs as DICOM files")
     phantom.add_argument("out", type=Path)
     phantom.add_argument("--images", type=int, default=300)
     phantom.add_argument("--seed", type=int, default=0)
@@ -85,34 +87,24 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("--broken", type=float, default=0.0, help="share of files broken in six ways")
     phantom.add_argument("--workers", type=int, default=2)
 
-    pretrain = _add(commands, "pretrain", _pretrain, "train a masked autoencoder, or go on training", config=True)
+    pretrain = add_command(
+        commands, "pretrain", _pretrain, "train a masked autoencoder, or go on training", config=True
+    )
     pretrain.add_argument("--workdir", type=Path, required=True)
     pretrain.add_argument("--profile", action="store_true", help="write a trace of a few steps to WORKDIR/profile")
 
-    reconstruct = _add(commands, "reconstruct", _reconstruct, "pictures of what a trained model makes of image files")
+    reconstruct = add_command(
+        commands, "reconstruct", _reconstruct, "pictures of what a trained model makes of image files"
+    )
     reconstruct.add_argument("workdir", type=Path)
     reconstruct.add_argument("files", nargs="+", type=Path)
     reconstruct.add_argument("--out", type=Path, default=Path("reconstruction.png"))
     reconstruct.add_argument("--step", default="latest", help="a saved step, latest or best")
 
-    demo = _add(commands, "demo", _demo, "the whole way on synthetic radiographs, in about five minutes")
+    demo = add_command(commands, "demo", _demo, "the whole way on synthetic radiographs, in about five minutes")
     demo.add_argument("--workdir", type=Path, default=Path("runs/demo"))
+    add_bench(commands)
     return parser
-
-
-def _add(commands: Any, name: str, run: Any, text: str, config: bool = False) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name, help=text, description=text, epilog=f"--config {_CONFIG_HELP}" if config else None
-    )
-    parser.set_defaults(run=run, takes_config=config)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
-    return parser
-
-
-def _write(options: argparse.Namespace, figures: dict[str, Any]) -> None:
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(to_json(figures, indent=2) + "\n")
 
 
 def _index(options: argparse.Namespace, rest: list[str]) -> int:
@@ -132,7 +124,7 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
         source, target, labels=options.labels, headers_only=options.headers_only, workers=options.workers,
         max_bad=options.max_bad, salt_file=options.salt_file, timeout=options.timeout,
     )  # fmt: skip
-    _write(options, asdict(summary))
+    write_figures(options.json, asdict(summary))
     print(
         f"{summary.images:,} images of {summary.patients:,} patients in {target}; {summary.bad:,} bad files"
         f"{'' if not summary.bad else f' in {target}.quarantine.parquet'} ({summary.seconds:.1f} s)"
@@ -156,7 +148,7 @@ def _split(options: argparse.Namespace, rest: list[str]) -> int:
         raise ValueError(f"{path} exists; a split in use must not change, remove it or name another")
     write_split(split, path)
     counts = {side: len(split.records(side)) for side in SIDES}
-    _write(options, {"split": str(path), "hash": split.hash, "images": counts})
+    write_figures(options.json, {"split": str(path), "hash": split.hash, "images": counts})
     print(f"{path}: " + ", ".join(f"{side} {count:,}" for side, count in counts.items()) + " images")
     return 0
 
@@ -164,7 +156,7 @@ def _split(options: argparse.Namespace, rest: list[str]) -> int:
 def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.bench.plan import draw_plan, make_plan, summary_of, table_of
 
-    config = from_arguments(rest) if rest else Config()
+    config = optional_config(rest)
     heights, widths, counts = _sizes_of(options.sizes, config)
     plan = make_plan(config, heights, widths, counts)
     Console().print(table_of(plan))
@@ -172,7 +164,7 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     if options.draw:
         draw_plan(plan, heights[counts > 0], widths[counts > 0], options.draw)
         print(f"drawn in {options.draw}")
-    _write(options, plan.to_json())
+    write_figures(options.json, plan.to_json())
     return 0
 
 
@@ -182,7 +174,7 @@ def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any, Any]:
 
     import numpy as np
 
-    from radmae_jax.data.sizes import poster_sizes, read_sizes
+    from radmae_jax.data.sizes import sizes_named
 
     if sizes is None or sizes.endswith(".parquet"):
         from radmae_jax.data.dataset import open_dataset, training_counts
@@ -191,7 +183,7 @@ def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any, Any]:
         dataset = open_dataset(config)
         manifest = dataset.manifest
         return manifest.heights, manifest.widths, training_counts(dataset.split, len(manifest.heights))
-    heights, widths, counts = poster_sizes() if sizes == "poster" else read_sizes(Path(sizes))
+    heights, widths, counts = sizes_named(sizes)
     heights, widths = np.repeat(heights, counts), np.repeat(widths, counts)
     return heights, widths, np.ones(len(heights), np.int64)
 
@@ -204,7 +196,7 @@ def _phantom(options: argparse.Namespace, rest: list[str]) -> int:
         summary = make_phantoms(
             options.out, options.images, options.seed, options.scale, options.broken, options.workers, advance
         )
-    _write(options, asdict(summary))
+    write_figures(options.json, asdict(summary))
     print(
         f"{summary.images:,} files of {summary.patients:,} patients in {options.out}, {summary.broken:,} of them "
         f"broken; labels in {options.out / 'labels.csv'} ({summary.seconds:.1f} s)"
@@ -222,7 +214,7 @@ def _pretrain(options: argparse.Namespace, rest: list[str]) -> int:
     except RunStopped as stopped:
         print(f"radmae pretrain: {stopped}", file=sys.stderr)
         return _STOPPED
-    _write(options, asdict(outcome))
+    write_figures(options.json, asdict(outcome))
     print(
         f"step {outcome.step:,} of {outcome.total_steps:,}, "
         f"{'nothing left to do' if outcome.loss is None else f'loss {outcome.loss:.5f}'}, {outcome.images:,} images in "
@@ -240,7 +232,7 @@ def _reconstruct(options: argparse.Namespace, rest: list[str]) -> int:
         print(f"image {number}: {path}")
     for path, reason in done.unreadable.items():
         print(f"{path}: {reason}", file=sys.stderr)
-    _write(options, asdict(done))
+    write_figures(options.json, asdict(done))
     print(f"{len(done.errors)} images reconstructed in {done.path} (step {done.step:,})")
     return 0
 
@@ -248,7 +240,7 @@ def _reconstruct(options: argparse.Namespace, rest: list[str]) -> int:
 def _demo(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.demo import demo
 
-    _write(options, asdict(demo(options.workdir)))
+    write_figures(options.json, asdict(demo(options.workdir)))
     return 0
 
 

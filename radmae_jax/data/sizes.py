@@ -29,6 +29,11 @@ def read_sizes(path: Path) -> Sizes:
     return _parse(path.read_bytes(), path.name)
 
 
+def sizes_named(name: str) -> Sizes:
+    """The sizes that a command's argument names: a file, or `poster`."""
+    return poster_sizes() if name == "poster" else read_sizes(Path(name))
+
+
 def poster_sizes() -> Sizes:
     """The poster's 639,877 sizes as rebuilt from its published statistics, on a grid of 16 pixels."""
     name = "poster_sizes_16px.csv.gz"

@@ -1,0 +1,132 @@
+"""The `radmae bench` subcommands: arguments to one call each, figures to the screen and to files."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from radmae_jax.bench.savings import COSTS, SHAPES
+from radmae_jax.command import add_command, optional_config, write_figures
+from radmae_jax.config import Config, validate
+from radmae_jax.data.sizes import Sizes, sizes_named
+
+_MEASURED = ("fixed", "poster_dbb", "tokens_16")
+_WIDTH = 126  # characters of the widest table; a pipe has no width of its own
+_ANCHORS = 8  # lengths timed to know the seconds that a table is to be optimal in
+
+
+def add_bench(commands: Any) -> None:
+    """Adds `bench` and its subcommands."""
+    text = "what binning saves, and how fast parts run"
+    bench = commands.add_parser("bench", help=text, description=text)
+    benchmarks = bench.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
+
+    saving = add_command(
+        benchmarks, "savings", _savings, "what each binning policy computes for an archive's sizes", config=True
+    )
+    saving.add_argument("--sizes", required=True, help="a manifest, a CSV of height,width[,count], or `poster`")
+    saving.add_argument("--patch", type=int, help="pixels a side (default: the config's, 48)")
+    saving.add_argument("--variant", help="ViT whose FLOPs and seconds are counted (default: the config's, B)")
+    saving.add_argument("--max-side", type=int, metavar="N", help="leave out, and count, images longer than N pixels")
+    saving.add_argument("--shapes", type=int, nargs="+", default=list(SHAPES), metavar="K", help="of optimal tables")
+    saving.add_argument("--cost", choices=COSTS, default="tokens", help="what tables are optimal in (default: tokens)")
+    saving.add_argument("--quantum", type=int, default=1, help="lengths are multiples of it")
+    saving.add_argument(
+        "--measure", nargs="*", metavar="POLICY",
+        help=f"time the programs of these policies here (default: {' '.join(_MEASURED)})",
+    )  # fmt: skip
+    saving.add_argument("--repeats", type=int, default=5, help="of each measurement (default: 5)")
+    saving.add_argument("--rows", type=int, default=0, help="images a call (default: 1 a device on CPU)")
+    saving.add_argument("--markdown", type=Path, metavar="FILE", help="write a page")
+    saving.add_argument("--plots", type=Path, metavar="DIR", help="draw sizes.png and waste.png")
+
+    poster = add_command(benchmarks, "poster", _poster, "the poster's table, from the sizes that come with the package")
+    poster.add_argument("--sizes", help="another list of sizes")
+
+
+def _savings(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.bench import savings_report as report
+    from radmae_jax.bench.savings import savings, with_seconds
+
+    config, sizes = _config_of(options, rest), sizes_named(options.sizes)
+    cost = _cost_of(options, config, sizes)
+    shapes = tuple(sorted(set(options.shapes)))
+    found = savings(sizes, config.model, options.max_side, shapes, cost, options.quantum)
+    times, measured = None, None
+    if options.measure is not None or options.cost == "seconds":
+        from radmae_jax.bench.step_times import epoch_seconds, to_figures
+
+        names = options.measure or [name for name in _MEASURED if name in found.images]
+        times = _time(config, sorted({n for name in names for n in found.named(name).lengths}), options)
+        found = with_seconds(found, epoch_seconds(found, times))
+        measured = to_figures(found, times)
+    console = Console(width=max(Console().width, _WIDTH))
+    console.print(report.table_of(found))
+    print("\n".join(report.notes_of(found)))
+    if times is not None:
+        console.print(report.programs_of(times))
+        print("\n".join(report.ratios_of(found, times)))
+    if options.markdown:
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
+        options.markdown.write_text(report.markdown_of(found, times))
+    if options.plots:
+        kept = np.maximum(sizes[0], sizes[1]) <= (options.max_side or np.inf)
+        report.draw_sizes(found, (sizes[0][kept], sizes[1][kept], sizes[2][kept]), options.plots / "sizes.png")
+        report.draw_waste(found, options.plots / "waste.png")
+    chosen = {"cost": options.cost, "quantum": options.quantum}
+    write_figures(options.json, {**found.to_json(), "optimal_in": chosen, "measured": measured})
+    return 0
+
+
+def _config_of(options: argparse.Namespace, rest: list[str]) -> Config:
+    for name, low in (("max_side", 1), ("quantum", 1), ("repeats", 1), ("rows", 0), ("shapes", 1)):
+        values = getattr(options, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and value < low:
+                raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be {low} or more")
+    config = optional_config(rest)
+    model = config.model
+    if options.patch is not None:
+        model = replace(model, patch=options.patch)
+    if options.variant is not None:
+        model = replace(model, variant=options.variant, width=0, layers=0, heads=0)
+    # Only the model and how it is run are used here: the bins are the policies'.
+    return validate(replace(config, model=model, bins=replace(Config().bins, group=config.bins.group)))
+
+
+def _cost_of(options: argparse.Namespace, config: Config, sizes: Sizes) -> Any:
+    """What optimal tables are optimal in, as a function of tokens; None for the tokens themselves."""
+    if options.cost == "tokens":
+        return None
+    if options.cost == "flops":
+        from radmae_jax.model.flops import training_flops
+
+        return lambda tokens: training_flops(tokens, config.model)
+    from radmae_jax.data.binning import token_grids
+
+    grids = token_grids(sizes[0], sizes[1], config.model.patch)
+    tokens = grids.prod(axis=1, dtype=np.int64)
+    anchors = np.unique(np.round(np.geomspace(tokens.min(), tokens.max(), _ANCHORS)).astype(int))
+    return _time(config, anchors.tolist(), options).price(config.model, int(grids.max()) ** 2)
+
+
+def _time(config: Config, lengths: list[int], options: argparse.Namespace) -> Any:
+    from radmae_jax.bench.step_times import time_programs
+    from radmae_jax.progress import advancing
+
+    print(f"timing {len(lengths)} programs of {lengths[0]:,} to {lengths[-1]:,} tokens, {options.repeats} repeats")
+    with advancing("programs", len(lengths) * (2 + options.repeats)) as advance:
+        return time_programs(config, lengths, options.repeats, options.rows, advance)
+
+
+def _poster(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.bench.poster import poster_table, summary_of, table_of
+
+    table = poster_table(sizes_named(options.sizes or "poster"))
+    Console().print(table_of(table))
+    print(summary_of(table))
+    write_figures(options.json, table.to_json())
+    return 0

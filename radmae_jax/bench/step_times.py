@@ -1,0 +1,189 @@
+"""Token lengths to measured seconds: the programs that training runs, timed one by one on the present device."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from radmae_jax.bench.savings import Cost, Policy, Savings
+from radmae_jax.config import Config, Model
+from radmae_jax.data.batch import Batch, empty_batch
+from radmae_jax.data.schedule import choose_rows
+from radmae_jax.model.flops import training_flops
+from radmae_jax.model.mae import build
+from radmae_jax.train import sharding
+from radmae_jax.train.programs import compile_programs
+
+REPEATS = 5
+_KNOTS = 4096  # points of a price between lengths
+_SECONDS = 0.2  # a measurement takes at least this long, so that a call's launch does not show
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One accumulate program: forward, backward and the sum of gradients for `rows` images of `tokens` tokens."""
+
+    tokens: int
+    rows: int
+    compile_seconds: float
+    seconds: tuple[float, ...]  # of one image, a repeat each
+    flops: float  # of one image, analytic
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Measured programs, ascending by length, and what they ran on."""
+
+    device: str
+    dtype: str
+    attention: str
+    programs: tuple[Timed, ...]
+
+    @property
+    def repeats(self) -> int:
+        return len(self.programs[0].seconds)
+
+    def price(self, model: Model, most: int) -> Cost:
+        """Seconds of one image by its tokens, up to `most`: its FLOPs at a rate between those measured at the
+        neighbouring lengths, or the nearest; made not to fall with the length."""
+        lengths = np.array([p.tokens for p in self.programs])
+        seconds_per_flop = np.array([p.median / p.flops for p in self.programs])
+        knots = np.unique(np.round(np.geomspace(1, max(most, 2), _KNOTS)))
+        seconds = np.maximum.accumulate(training_flops(knots, model) * np.interp(knots, lengths, seconds_per_flop))
+        return lambda tokens: np.interp(tokens, knots, seconds)
+
+    def of_epoch(self, policy: Policy, images: np.ndarray) -> tuple[float, ...] | None:
+        """Seconds an epoch of a policy takes, a repeat each; None where one of its programs was not measured."""
+        known = {p.tokens: p.seconds for p in self.programs}
+        if any(length not in known for length in policy.lengths):
+            return None
+        each = np.array([known[length] for length in policy.lengths])  # [lengths, repeats]
+        return tuple((images.astype(np.float64) @ each).tolist())
+
+
+def time_programs(
+    config: Config,
+    lengths: list[int],
+    repeats: int = REPEATS,
+    rows: int = 0,
+    told: Callable[[int], None] = lambda done: None,
+) -> StepTimes:
+    """Compiles and times the accumulate program of each length.
+
+    Every program is called once unmeasured; then come `repeats` rounds, each over all programs in another random
+    order, so that a device that slows down slows all alike.
+
+    Args:
+      rows: images a call; 0: one a device on CPU, elsewhere as training chooses (config.train.rows and
+        tokens_per_device).
+      told: told 1 after each compilation and each measurement: len(lengths) * (2 + repeats) in all.
+    """
+    mesh = sharding.make_mesh(config.train.fsdp)
+    devices = mesh.size
+    on_cpu = jax.devices()[0].platform == "cpu"
+    wanted = rows or config.train.rows or (devices if on_cpu else 0)
+    ascending = tuple(sorted(lengths))
+    each = choose_rows(ascending, config.bins.group, devices, wanted, config.train.tokens_per_device)
+    programs = compile_programs(
+        config, build(config.model), mesh, ascending, each, steps_per_epoch=1,
+        training=set(range(len(ascending))), validation=set(), told=lambda program: told(int(program.tokens > 0)),
+    )  # fmt: skip
+    state, gathered = programs.init(), programs.empty()
+    by_rows = sharding.rows(mesh)
+    rng = np.random.default_rng(0)
+    measured: list[list[float]] = [[] for _ in ascending]
+    calls = [1] * len(ascending)
+    for turn in range(1 + repeats):
+        for at in rng.permutation(len(ascending)).tolist():
+            batch = sharding.to_global(_batch(config, each[at], ascending[at], rng), by_rows)
+            jax.block_until_ready((batch, gathered))
+            began = time.perf_counter()
+            for _ in range(calls[at]):
+                gathered = programs.accumulate[at].call(state.params, state.tables, gathered, batch)
+            jax.block_until_ready(gathered)
+            seconds = time.perf_counter() - began
+            if turn == 0:
+                calls[at] = max(1, round(_SECONDS / seconds))
+            else:
+                measured[at].append(seconds / calls[at] / each[at])
+            told(1)
+    if not np.isfinite(np.asarray(gathered.numerator)).all():
+        raise FloatingPointError("the timed programs gave losses that are not finite: the timings mean nothing")
+    timed = [
+        Timed(
+            n, each[at], programs.accumulate[at].compile_seconds, tuple(measured[at]),
+            float(training_flops(n, config.model)),
+        )
+        for at, n in enumerate(ascending)
+    ]  # fmt: skip
+    kind = f"{devices} x {jax.devices()[0].device_kind}"
+    return StepTimes(kind, config.model.dtype, config.model.attention, tuple(timed))
+
+
+def _batch(config: Config, rows: int, length: int, rng: np.random.Generator) -> Batch:
+    """Full rows of noise: time does not depend on the pixels."""
+    patch = config.model.patch
+    batch = empty_batch(rows, length, patch, config.model.channels, config.data.dtype)
+    batch.patches[:] = rng.integers(0, np.iinfo(batch.patches.dtype).max, batch.patches.shape, batch.patches.dtype)
+    batch.grid[:] = 1, length
+    batch.extent[:] = patch, length * patch
+    batch.weight[:] = 1.0
+    batch.record[:] = np.arange(rows)
+    return batch
+
+
+def to_figures(found: Savings, times: StepTimes) -> dict[str, Any]:
+    """What was measured, for JSON: programs, seconds an epoch and their ratios, spread included."""
+    epochs: dict[str, Any] = {}
+    for policy in found.policies:
+        seconds = times.of_epoch(policy, found.images[policy.name])
+        if seconds is not None:
+            epochs[policy.name] = {
+                "seconds": seconds, "median": statistics.median(seconds), "least": min(seconds), "most": max(seconds),
+            }  # fmt: skip
+    ratios = []
+    for slower in ("fixed", "poster_dbb"):
+        for faster in epochs:
+            if slower not in epochs or faster in ("fixed", slower):
+                continue
+            pairs = zip(epochs[slower]["seconds"], epochs[faster]["seconds"], strict=True)
+            of_repeats = [a / b for a, b in pairs]
+            predicted = found.named(slower).flops_pct / found.named(faster).flops_pct
+            ratios.append(
+                {
+                    "slower": slower, "faster": faster, "predicted": predicted, "repeats": of_repeats,
+                    "median": statistics.median(of_repeats), "least": min(of_repeats), "most": max(of_repeats),
+                }
+            )  # fmt: skip
+    programs = [
+        {
+            "tokens": p.tokens, "rows": p.rows, "compile_seconds": p.compile_seconds, "seconds_per_image": p.seconds,
+            "median": p.median, "gflop_per_image": p.flops / 1e9, "gflop_per_second": p.flops / p.median / 1e9,
+        }
+        for p in times.programs
+    ]  # fmt: skip
+    return {
+        "device": times.device, "dtype": times.dtype, "attention": times.attention, "repeats": times.repeats,
+        "epochs": epochs, "ratios": ratios, "programs": programs,
+    }  # fmt: skip
+
+
+def epoch_seconds(found: Savings, times: StepTimes) -> dict[str, float]:
+    """Median seconds an epoch by policy, of those whose programs were all measured; `padded_to_patch`, which has too
+    many programs, by the rates of those."""
+    known: dict[str, float] = {}
+    for policy in found.policies:
+        seconds = times.of_epoch(policy, found.images[policy.name])
+        if seconds is not None:
+            known[policy.name] = statistics.median(seconds)
+    exact = found.named("padded_to_patch")
+    each = times.price(found.model, exact.lengths[-1])(np.array(exact.lengths))
+    return {"padded_to_patch": float(found.images["padded_to_patch"] @ each)} | known
