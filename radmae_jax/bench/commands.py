@@ -1,7 +1,8 @@
 """The `radmae bench` subcommands: arguments to one call each, figures to the screen and to files."""
 
 import argparse
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from radmae_jax.config import Config, validate
 from radmae_jax.data.sizes import Sizes, sizes_named
 
 _MEASURED = ("fixed", "poster_dbb", "tokens_16")
-_WIDTH = 126  # characters of the widest table; a pipe has no width of its own
+_WIDTH = 138  # characters of the widest table; a pipe has no width of its own
 _ANCHORS = 8  # lengths timed to know the seconds that a table is to be optimal in
 
 
@@ -49,6 +50,7 @@ def add_bench(commands: Any) -> None:
 
 def _savings(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.bench import savings_report as report
+    from radmae_jax.bench.plan import in_words, propose
     from radmae_jax.bench.savings import savings, with_seconds
 
     config, sizes = _config_of(options, rest), sizes_named(options.sizes)
@@ -64,8 +66,11 @@ def _savings(options: argparse.Namespace, rest: list[str]) -> int:
         found = with_seconds(found, epoch_seconds(found, times))
         measured = to_figures(found, times)
     console = Console(width=max(Console().width, _WIDTH))
+    exact = found.named("padded_to_patch")
+    proposal = propose(np.array(exact.lengths), found.images[exact.name], options.quantum)
     console.print(report.table_of(found))
     print("\n".join(report.notes_of(found)))
+    print(in_words(proposal))
     if times is not None:
         console.print(report.programs_of(times))
         print("\n".join(report.ratios_of(found, times)))
@@ -77,7 +82,8 @@ def _savings(options: argparse.Namespace, rest: list[str]) -> int:
         report.draw_sizes(found, (sizes[0][kept], sizes[1][kept], sizes[2][kept]), options.plots / "sizes.png")
         report.draw_waste(found, options.plots / "waste.png")
     chosen = {"cost": options.cost, "quantum": options.quantum}
-    write_figures(options.json, {**found.to_json(), "optimal_in": chosen, "measured": measured})
+    more = {"optimal_in": chosen, "proposal": asdict(proposal), "measured": measured}
+    write_figures(options.json, {**found.to_json(), **more})
     return 0
 
 
@@ -118,8 +124,19 @@ def _time(config: Config, lengths: list[int], options: argparse.Namespace) -> An
     from radmae_jax.progress import advancing
 
     print(f"timing {len(lengths)} programs of {lengths[0]:,} to {lengths[-1]:,} tokens, {options.repeats} repeats")
-    with advancing("programs", len(lengths) * (2 + options.repeats)) as advance:
-        return time_programs(config, lengths, options.repeats, options.rows, advance)
+    began, done = time.perf_counter(), 0
+    with advancing("programs", len(lengths) * (1 + options.repeats)) as advance:
+
+        def told(more: int) -> None:
+            nonlocal done
+            advance(more)
+            done += more
+            turn, part = divmod(done, len(lengths))
+            if more and part == 0:
+                what = "compiled" if turn == 1 else f"repeat {turn - 1}"
+                print(f"{what}: {time.perf_counter() - began:.0f} s", flush=True)
+
+        return time_programs(config, lengths, options.repeats, options.rows, told)
 
 
 def _poster(options: argparse.Namespace, rest: list[str]) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from radmae_jax.config import Bins, Config
-from radmae_jax.data.binning import count_tokens, make_table, token_grids
+from radmae_jax.config import Config
+from radmae_jax.data.binning import make_table, token_grids
 from radmae_jax.data.optimum import optimal_tables
 from radmae_jax.data.schedule import choose_moves, group_counts, training_schedule
 from radmae_jax.model.flops import training_flops
@@ -126,18 +126,23 @@ def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, counts: n
         tokens_saved_pct=100.0 * (1 - schedule.scheduled_tokens / (largest * len(real))),
         flops_saved_pct=100.0 * (1 - flops / fixed_flops),
         buckets=buckets,
-        proposal=propose(config.bins, patch, heights, widths) if table.policy == "tokens" else None,
+        proposal=propose(*np.unique(real, return_counts=True), config.bins.quantum)
+        if table.policy == "tokens"
+        else None,
     )
 
 
-def propose(bins: Bins, patch: int, heights: np.ndarray, widths: np.ndarray) -> Proposal:
-    """K and G for an archive: small archives leave many leftovers in many buckets of large groups."""
-    tokens, images = count_tokens(heights, widths, patch, np.ones(len(heights), np.int64))
+def propose(tokens: np.ndarray, images: np.ndarray, quantum: int = 1) -> Proposal:
+    """K and G for an archive: small archives leave many leftovers in many buckets of large groups.
+
+    Args:
+      tokens: distinct, ascending, int [M]; images: of each, int [M].
+    """
     total = int(np.sum(tokens * images))
     found = []
     for group in _GROUPS:
-        tables = optimal_tables(tokens, images, max(_SHAPES), quantum=bins.quantum, group=group)
-        for shapes in _SHAPES[: len(tables)]:
+        tables = optimal_tables(tokens, images, max(_SHAPES), quantum=quantum, group=group)
+        for shapes in _SHAPES:
             lengths = tables[min(shapes, len(tables)) - 1]
             counts = np.bincount(np.searchsorted(lengths, tokens), images, len(lengths)).astype(np.int64)
             groups = np.asarray(group_counts(counts, group, choose_moves(counts, lengths, group)))
@@ -174,12 +179,16 @@ def summary_of(plan: Plan) -> str:
         f"training FLOPs ({plan.training_flops:.3g} an epoch)",
     ]
     if plan.proposal and plan.scheduled_pct > plan.proposal.scheduled_pct + _WITHIN:
-        p = plan.proposal
-        lines.append(
-            f"proposed for this archive: --config.bins.shapes={p.shapes} --config.bins.group={p.group}, "
-            f"{p.scheduled_pct:.1f} % as scheduled"
-        )
+        lines.append(in_words(plan.proposal))
     return "\n".join(lines)
+
+
+def in_words(proposal: Proposal) -> str:
+    """The proposal as settings, and what they cost."""
+    return (
+        f"proposed for this archive: --config.bins.shapes={proposal.shapes} --config.bins.group={proposal.group}, "
+        f"{proposal.ideal_pct:.1f} % of the real tokens in the ideal, {proposal.scheduled_pct:.1f} % as scheduled"
+    )
 
 
 def draw_plan(plan: Plan, heights: np.ndarray, widths: np.ndarray, path: Path) -> None:

@@ -44,7 +44,7 @@ def programs_of(times: StepTimes) -> Table:
     for p in times.programs:
         table.add_row(
             f"{p.tokens:,}", str(p.rows), f"{p.compile_seconds:.1f}", f"{p.median:.4g}", f"{min(p.seconds):.4g}",
-            f"{max(p.seconds):.4g}", f"{p.flops / 1e9:,.1f}", f"{p.flops / p.median / 1e9:,.1f}",
+            f"{max(p.seconds):.4g}", f"{p.flops / 1e9:.4g}", f"{p.flops / p.median / 1e9:.4g}",
         )  # fmt: skip
     return table
 
@@ -181,7 +181,7 @@ def _cells(policy: Policy) -> list[str]:
     )  # fmt: skip
     return [
         policy.name, f"{policy.shapes:,}", f"{policy.programs:,}", f"{policy.tokens:,}",
-        *("" if value is None else f"{value:.1f}" for value in percent),
+        *("" if value is None else f"{value:.1f}" if abs(value) < 1e4 else f"{value:.2g}" for value in percent),
     ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from radmae_jax.train.programs import compile_programs
 REPEATS = 5
 _KNOTS = 4096  # points of a price between lengths
 _SECONDS = 0.2  # a measurement takes at least this long, so that a call's launch does not show
+_LONG = 1.0  # seconds of a call beside which warming up does not show
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,14 @@ def time_programs(
 ) -> StepTimes:
     """Compiles and times the accumulate program of each length.
 
-    Every program is called once unmeasured; then come `repeats` rounds, each over all programs in another random
-    order, so that a device that slows down slows all alike.
+    Programs whose call takes less than a second are called once unmeasured, to warm up and to see how many calls make
+    a measurement. Then come `repeats` rounds, each over all programs in another random order, so that a device that
+    slows down slows all alike.
 
     Args:
       rows: images a call; 0: one a device on CPU, elsewhere as training chooses (config.train.rows and
         tokens_per_device).
-      told: told 1 after each compilation and each measurement: len(lengths) * (2 + repeats) in all.
+      told: told 1 after each compilation and each measurement: len(lengths) * (1 + repeats) in all.
     """
     mesh = sharding.make_mesh(config.train.fsdp)
     devices = mesh.size
@@ -101,19 +103,26 @@ def time_programs(
     rng = np.random.default_rng(0)
     measured: list[list[float]] = [[] for _ in ascending]
     calls = [1] * len(ascending)
-    for turn in range(1 + repeats):
+
+    def seconds_of(at: int) -> float:
+        """Of one call, the mean over calls[at]."""
+        nonlocal gathered
+        batch = sharding.to_global(_batch(config, each[at], ascending[at], rng), by_rows)
+        jax.block_until_ready((batch, gathered))
+        began = time.perf_counter()
+        for _ in range(calls[at]):
+            gathered = programs.accumulate[at].call(state.params, state.tables, gathered, batch)
+        jax.block_until_ready(gathered)
+        return (time.perf_counter() - began) / calls[at]
+
+    for at in range(len(ascending)):
+        first = seconds_of(at)
+        if first > _LONG:
+            break  # longer ones take longer
+        calls[at] = max(1, round(_SECONDS / seconds_of(at)))
+    for _ in range(repeats):
         for at in rng.permutation(len(ascending)).tolist():
-            batch = sharding.to_global(_batch(config, each[at], ascending[at], rng), by_rows)
-            jax.block_until_ready((batch, gathered))
-            began = time.perf_counter()
-            for _ in range(calls[at]):
-                gathered = programs.accumulate[at].call(state.params, state.tables, gathered, batch)
-            jax.block_until_ready(gathered)
-            seconds = time.perf_counter() - began
-            if turn == 0:
-                calls[at] = max(1, round(_SECONDS / seconds))
-            else:
-                measured[at].append(seconds / calls[at] / each[at])
+            measured[at].append(seconds_of(at) / each[at])
             told(1)
     if not np.isfinite(np.asarray(gathered.numerator)).all():
         raise FloatingPointError("the timed programs gave losses that are not finite: the timings mean nothing")

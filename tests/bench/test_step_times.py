@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from radmae_jax.bench.savings import savings, with_seconds
-from radmae_jax.bench.step_times import StepTimes, Timed, epoch_seconds, time_programs, to_figures
+from radmae_jax.bench.step_times import StepTimes, Timed, epoch_seconds, to_figures
 from radmae_jax.cli import main
-from radmae_jax.config import Bins, Config, Model
+from radmae_jax.config import Model
 from radmae_jax.model.flops import training_flops
 
 MODEL = Model()
@@ -60,7 +60,7 @@ def test_the_command_times_real_programs(small_model, tmp_path):
     ]
     code = main(
         ["bench", "savings", "--sizes", str(tmp_path / "s.csv"), "--config=demo", *model, "--shapes", "2",
-         "--measure", "fixed", "tokens_2", "--repeats", "2", "--rows", "8", "--json", str(tmp_path / "o.json"),
+         "--measure", "fixed", "tokens_2", "--repeats", "2", "--json", str(tmp_path / "o.json"),
          "--markdown", str(tmp_path / "o.md")]
     )  # fmt: skip
     assert code == 0
@@ -70,15 +70,11 @@ def test_the_command_times_real_programs(small_model, tmp_path):
     lengths = sorted({*by_name["fixed"]["lengths"], *by_name["tokens_2"]["lengths"]})
     assert [p["tokens"] for p in measured["programs"]] == lengths and lengths[-1] == 25
     for program in measured["programs"]:
-        assert program["rows"] == 8 and len(program["seconds_per_image"]) == 2
+        assert program["rows"] == 8  # one a device
+        assert len(program["seconds_per_image"]) == 2
         assert min(program["seconds_per_image"]) > 0 and program["compile_seconds"] > 0
     for name in ("padded_to_patch", "fixed", "tokens_2"):
         assert by_name[name]["seconds_pct"] > 0
     assert by_name["poster_dbb"]["seconds_pct"] is None
-    assert set(measured["epochs"]) == {"fixed", "tokens_2"}
+    assert set(measured["epochs"]) >= {"fixed", "tokens_2"}  # and what has the same lengths
     assert "Measured on 8 x cpu" in (tmp_path / "o.md").read_text()
-
-
-def test_rows_follow_the_devices(small_model):
-    times = time_programs(Config(model=small_model, bins=Bins(group=8)), [4, 9], repeats=1)
-    assert [(p.tokens, p.rows, len(p.seconds)) for p in times.programs] == [(4, 8, 1), (9, 8, 1)]

@@ -22,26 +22,32 @@ def test_refused_before_anything_is_read(run_config, tmp_path):
         pretrain(_bins(run_config, lengths=(25,)), tmp_path, quiet=True)
 
 
-@pytest.mark.parametrize("beyond", ["downscale", "extra"])
-def test_trained_on_and_counted(run_config, tmp_path, beyond, capsys):
-    config = _bins(run_config, lengths=(25, 30), beyond=beyond)
+def _beyond_30(dataset) -> np.ndarray:
+    return -(-dataset.manifest.heights // 8) * -(-dataset.manifest.widths // 8) > 30
+
+
+def test_buckets_of_their_own(run_config):
+    dataset = open_dataset(_bins(run_config, lengths=(25, 30), beyond="extra"))
+    beyond = _beyond_30(dataset)
+    assert dataset.beyond == beyond.sum() > 0
+    assert dataset.table.lengths == (25, 30, 36)
+    np.testing.assert_array_equal(dataset.bucket == 2, beyond)
+    np.testing.assert_array_equal(dataset.source.sizes[:, 0], dataset.manifest.heights)
+
+
+def test_made_smaller_trained_on_and_counted(run_config, tmp_path, capsys):
+    config = _bins(run_config, lengths=(25, 30), beyond="downscale")
     config = replace(config, train=replace(config.train, max_steps=3))
     dataset = open_dataset(config)
-    tokens = -(-dataset.manifest.heights // 8) * -(-dataset.manifest.widths // 8)
-    beyond_30 = tokens > 30
-    assert dataset.beyond == beyond_30.sum() > 0
-    if beyond == "extra":
-        assert dataset.table.lengths == (25, 30, int(tokens.max()))
-        np.testing.assert_array_equal(dataset.bucket == 2, beyond_30)
-    else:
-        assert dataset.table.lengths == (25, 30)
-        assert np.all(dataset.source.grids.prod(axis=1) <= 30)
-        changed = np.any(dataset.source.sizes != np.stack([dataset.manifest.heights, dataset.manifest.widths], 1), 1)
-        np.testing.assert_array_equal(changed, beyond_30)
+    beyond = _beyond_30(dataset)
+    assert dataset.table.lengths == (25, 30) and dataset.beyond == beyond.sum() > 0
+    assert np.all(dataset.source.grids.prod(axis=1) <= 30)
+    changed = np.any(dataset.source.sizes != np.stack([dataset.manifest.heights, dataset.manifest.widths], 1), 1)
+    np.testing.assert_array_equal(changed, beyond)
     outcome = pretrain(config, tmp_path, devices=jax.devices()[:1])
     assert outcome.images == 48 and outcome.unreadable == 0 and np.isfinite(outcome.loss)
-    said = {"downscale": "made smaller to fit it", "extra": "in buckets of their own"}
-    assert f"{dataset.beyond} images are beyond the largest bucket and {said[beyond]}" in capsys.readouterr().out
+    said = capsys.readouterr().err
+    assert f"{dataset.beyond} images are beyond the largest bucket and made smaller to fit it" in said
 
 
 def test_the_loader_gives_the_smaller_image(run_config):
