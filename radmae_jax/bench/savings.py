@@ -106,8 +106,14 @@ def savings(
     """
     heights, widths, counts, left_out = _within(sizes, max_side)
     patch = model.patch
-    tokens, images = count_tokens(heights, widths, patch, counts)
+    heights, widths, counts = _distinct(heights, widths, counts)
+    unique = len(heights)
     side = -(-int(max_side or max(heights.max(), widths.max())) // patch) * patch
+    if all(edge % patch == 0 for edge in Bins().edges):
+        # Nothing below tells sizes of the same grid apart; there are far fewer grids.
+        rows, columns = token_grids(heights, widths, patch).T
+        heights, widths, counts = _distinct(rows * patch, columns * patch, counts)
+    tokens, images = count_tokens(heights, widths, patch, counts)
     tables = {
         "fixed": make_table(Bins(policy="fixed", max_side=side), patch, heights, widths),
         "poster_dbb": make_table(Bins(policy="dbb", beyond="extra"), patch, heights, widths),
@@ -122,11 +128,9 @@ def savings(
     for k in shapes:
         lengths = optimal[min(k, len(optimal)) - 1]
         tables[f"tokens_{k}"] = make_table(Bins(lengths=lengths), patch, heights, widths)
-    unique_grids = len(np.unique(np.stack([rows, columns]), axis=1).T)
-    counted = {"padded_to_patch": (unique_grids, tokens, images)}
+    counted = {"padded_to_patch": (len(_distinct(rows, columns, counts)[0]), tokens, images)}
     counted |= {name: _occupied(table, heights, widths, counts) for name, table in tables.items()}
     policies = _compare(counted, model)
-    unique = len(np.unique(np.stack([heights, widths]), axis=1).T)
     return Savings(
         SizeFacts(int(counts.sum()), unique, patch, left_out),
         policies,
@@ -164,6 +168,14 @@ def _within(sizes: Sizes, max_side: int | None) -> tuple[np.ndarray, np.ndarray,
     return heights[kept], widths[kept], counts[kept], left_out
 
 
+def _distinct(heights: np.ndarray, widths: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Each pair once, with the sum of its counts, int64 [n] each; values below 2^31."""
+    keys, where = np.unique((heights.astype(np.int64) << 31) | widths.astype(np.int64), return_inverse=True)
+    total = np.zeros(len(keys), np.int64)
+    np.add.at(total, where, counts)
+    return keys >> 31, keys & (2**31 - 1), total
+
+
 def _occupied(
     table: BucketTable, heights: np.ndarray, widths: np.ndarray, counts: np.ndarray
 ) -> tuple[int, np.ndarray, np.ndarray]:
@@ -173,8 +185,8 @@ def _occupied(
     used = images > 0
     shapes = int(used.sum())
     if table.edges[0]:
-        bins = [np.searchsorted(edges, side) for edges, side in zip(table.edges, (heights, widths), strict=True)]
-        shapes = len(np.unique(np.stack(bins), axis=1).T)
+        down, across = (np.searchsorted(e, side) for e, side in zip(table.edges, (heights, widths), strict=True))
+        shapes = len(_distinct(down, across, counts)[0])
     return shapes, np.asarray(table.lengths, np.int64)[used], images[used]
 
 
