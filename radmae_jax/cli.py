@@ -25,10 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     own, rest = _without_config(arguments)
     options, stray = parser.parse_known_args(own)
-    rest += stray
     logging.set_verbosity(logging.ERROR)  # orbax explains each of its options as a warning
-    if rest and not options.takes_config:
-        parser.error(f"not understood: {' '.join(rest)}")
+    if stray or (rest and not options.takes_config):
+        parser.error(f"not understood: {' '.join(stray or rest)}")
     try:
         return options.run(options, rest)
     except (ValueError, OSError) as error:
@@ -162,7 +161,7 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     Console().print(table_of(plan))
     print(summary_of(plan))
     if options.draw:
-        draw_plan(plan, heights[counts > 0], widths[counts > 0], options.draw)
+        draw_plan(plan, options.draw)
         print(f"drawn in {options.draw}")
     write_figures(options.json, plan.to_json())
     return 0
@@ -177,12 +176,11 @@ def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any, Any]:
     from radmae_jax.data.sizes import sizes_named
 
     if sizes is None or sizes.endswith(".parquet"):
-        from radmae_jax.data.dataset import open_dataset, training_counts
+        from radmae_jax.data.dataset import open_archive, training_counts
 
         config = replace(config, data=replace(config.data, manifest=sizes or config.data.manifest))
-        dataset = open_dataset(config)
-        manifest = dataset.manifest
-        return manifest.heights, manifest.widths, training_counts(dataset.split, len(manifest.heights))
+        manifest, split = open_archive(config)
+        return manifest.heights, manifest.widths, training_counts(split, len(manifest.heights))
     heights, widths, counts = sizes_named(sizes)
     heights, widths = np.repeat(heights, counts), np.repeat(widths, counts)
     return heights, widths, np.ones(len(heights), np.int64)

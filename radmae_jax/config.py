@@ -31,19 +31,20 @@ class Data:
 
 @dataclass(frozen=True)
 class Bins:
-    """The bucket table and how images are grouped (DESIGN: bucket, group)."""
+    """The bucket table and how images are grouped."""
 
     policy: str = "tokens"  # tokens | dbb | fixed | exact
-    shapes: int = 16  # K: lengths of an optimal `tokens` table, shapes of an optimal `dbb` grid
+    shapes: int = 16  # K: at most so many lengths of a fitted `tokens` table, bins of a fitted `dbb` grid
     lengths: tuple[int, ...] = ()  # the table itself; empty: the optimum for the training images' sizes
-    quantum: int = 1  # lengths are multiples of it (tokens)
-    # dbb: bins a side in pixels, here the poster's; empty: the optimum, each side its own
+    quantum: int = 1  # fitted lengths are multiples of it (tokens)
+    # dbb: bins a side in pixels, here the poster's; empty: the best found for `shapes` bins, each side its own
     edges: tuple[int, ...] = (1152, 1536, 1920, 2304, 2688, 3072)
-    width_edges: tuple[int, ...] = ()  # dbb: bins of the width; empty: as `edges`
+    width_edges: tuple[int, ...] = ()  # dbb: bins of the width, where `edges` are of the height; empty: as `edges`
     max_side: int = 3072  # fixed: every image is padded to this square, pixels
     pad_tokens: str = "masked"  # masked: padding is invisible | poster: padding is part of the image
     group: int = 64  # G: images of one bucket dealt together
-    # Images beyond the largest bucket: refuse: the run does not start | downscale: to fit | extra: buckets for them
+    # Images beyond the largest bucket: refuse: the run does not start | downscale: to fit | extra: one more length, or
+    # bin a side, as large as the largest
     beyond: str = "refuse"
 
 
@@ -199,6 +200,11 @@ def validate(config: Config) -> Config:
     if bins.pad_tokens == "poster" and bins.policy == "dbb" and not bins.edges:
         raise ValueError(
             "config.bins.edges is (); with pad_tokens 'poster' the bins are part of every image: name them"
+        )
+    if bins.pad_tokens == "poster" and bins.beyond == "extra":
+        raise ValueError(
+            "config.bins.beyond is 'extra'; with pad_tokens 'poster' a bin that depends on the archive's largest image "
+            "would be part of the images: refuse or downscale"
         )
     if bins.width_edges and not bins.edges:
         raise ValueError(f"config.bins.width_edges is {bins.width_edges} without config.bins.edges")

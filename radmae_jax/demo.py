@@ -68,7 +68,7 @@ def demo(workdir: Path) -> Demo:
     plan = make_plan(config, heights, widths, counts)
     _say(3, "plan: which images share a batch is decided before training")
     print("   " + summary_of(plan).replace("\n", "\n   "))
-    draw_plan(plan, heights[counts > 0], widths[counts > 0], workdir / "plan.png")
+    draw_plan(plan, workdir / "plan.png")
 
     _say(4, f"pre-train a small ViT-MAE in {run}")
     outcome = pretrain(config, run)

@@ -31,17 +31,36 @@ def add_bench(commands: Any) -> None:
     saving.add_argument("--sizes", required=True, help="a manifest, a CSV of height,width[,count], or `poster`")
     saving.add_argument("--patch", type=int, help="pixels a side (default: the config's, 48)")
     saving.add_argument("--variant", help="ViT whose FLOPs and seconds are counted (default: the config's, B)")
-    saving.add_argument("--max-side", type=int, metavar="N", help="leave out, and count, images longer than N pixels")
-    saving.add_argument("--shapes", type=int, nargs="+", default=list(SHAPES), metavar="K", help="of optimal tables")
-    saving.add_argument("--cost", choices=COSTS, default="tokens", help="what tables are optimal in (default: tokens)")
-    saving.add_argument("--quantum", type=int, default=1, help="lengths are multiples of it")
+    saving.add_argument(
+        "--max-side",
+        type=int,
+        metavar="N",
+        help="leave out, and count, images with a side above N pixels; `fixed` is then N x N",
+    )
+    saving.add_argument(
+        "--shapes",
+        type=int,
+        nargs="+",
+        action="extend",
+        metavar="K",
+        help=f"numbers of lengths and bins to compare (default: {' '.join(map(str, SHAPES))})",
+    )
+    saving.add_argument(
+        "--cost",
+        choices=COSTS,
+        default="tokens",
+        help="what grid_K and tokens_K cost the least of (default: tokens); seconds are measured here",
+    )
+    saving.add_argument("--quantum", type=int, default=1, help="lengths of tokens_K are multiples of it (default: 1)")
     saving.add_argument(
         "--measure", nargs="*", metavar="POLICY",
         help=f"time the programs of these policies here (default: {' '.join(_MEASURED)})",
     )  # fmt: skip
-    saving.add_argument("--repeats", type=int, default=5, help="of each measurement (default: 5)")
-    saving.add_argument("--rows", type=int, default=0, help="images a call (default: 1 a device on CPU)")
-    saving.add_argument("--markdown", type=Path, metavar="FILE", help="write a page")
+    saving.add_argument("--repeats", type=int, default=5, help="how often each program is timed (default: 5)")
+    saving.add_argument(
+        "--rows", type=int, default=0, help="images a timed call (default: 1 a device on CPU, else as training chooses)"
+    )
+    saving.add_argument("--markdown", type=Path, metavar="FILE", help="write table and notes as Markdown")
     saving.add_argument("--plots", type=Path, metavar="DIR", help="draw sizes.png and waste.png")
 
     poster = add_command(benchmarks, "poster", _poster, "the poster's table, from the sizes that come with the package")
@@ -51,19 +70,20 @@ def add_bench(commands: Any) -> None:
 def _savings(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.bench import savings_report as report
     from radmae_jax.bench.plan import in_words, propose
-    from radmae_jax.bench.savings import savings, with_seconds
+    from radmae_jax.bench.savings import savings, with_seconds, within
 
     config, sizes = _config_of(options, rest), sizes_named(options.sizes)
     cost = _cost_of(options, config, sizes)
-    shapes = tuple(sorted(set(options.shapes)))
+    shapes = tuple(sorted(set(options.shapes or SHAPES)))
     found = savings(sizes, config.model, options.max_side, shapes, cost, options.quantum)
-    times, measured = None, None
+    times, measured, compared = None, None, []
     if options.measure is not None or options.cost == "seconds":
-        from radmae_jax.bench.step_times import epoch_seconds, to_figures
+        from radmae_jax.bench.step_times import epoch_seconds, ratios, to_figures
 
         names = options.measure or [name for name in _MEASURED if name in found.images]
         times = _time(config, sorted({n for name in names for n in found.named(name).lengths}), options)
-        found = with_seconds(found, epoch_seconds(found, times))
+        found = with_seconds(found, *epoch_seconds(found, times))
+        compared = ratios(found, times)
         measured = to_figures(found, times)
     console = Console(width=max(Console().width, _WIDTH))
     exact = found.named("padded_to_patch")
@@ -73,13 +93,12 @@ def _savings(options: argparse.Namespace, rest: list[str]) -> int:
     print(in_words(proposal))
     if times is not None:
         console.print(report.programs_of(times))
-        print("\n".join(report.ratios_of(found, times)))
+        print("\n".join(map(report.in_words, compared)))
     if options.markdown:
         options.markdown.parent.mkdir(parents=True, exist_ok=True)
-        options.markdown.write_text(report.markdown_of(found, times))
+        options.markdown.write_text(report.markdown_of(found, times, compared))
     if options.plots:
-        kept = np.maximum(sizes[0], sizes[1]) <= (options.max_side or np.inf)
-        report.draw_sizes(found, (sizes[0][kept], sizes[1][kept], sizes[2][kept]), options.plots / "sizes.png")
+        report.draw_sizes(found, within(sizes, options.max_side)[:3], options.plots / "sizes.png")
         report.draw_waste(found, options.plots / "waste.png")
     chosen = {"cost": options.cost, "quantum": options.quantum}
     more = {"optimal_in": chosen, "proposal": asdict(proposal), "measured": measured}
@@ -111,12 +130,14 @@ def _cost_of(options: argparse.Namespace, config: Config, sizes: Sizes) -> Any:
         from radmae_jax.model.flops import training_flops
 
         return lambda tokens: training_flops(tokens, config.model)
+    from radmae_jax.bench.savings import within
     from radmae_jax.data.binning import token_grids
 
-    grids = token_grids(sizes[0], sizes[1], config.model.patch)
+    heights, widths, *_ = within(sizes, options.max_side)
+    grids = token_grids(heights, widths, config.model.patch)
     tokens = grids.prod(axis=1, dtype=np.int64)
     anchors = np.unique(np.round(np.geomspace(tokens.min(), tokens.max(), _ANCHORS)).astype(int))
-    return _time(config, anchors.tolist(), options).price(config.model, int(grids.max()) ** 2)
+    return _time(config, anchors.tolist(), options).price(config.model, int(grids.max()) ** 2 + options.quantum)
 
 
 def _time(config: Config, lengths: list[int], options: argparse.Namespace) -> Any:

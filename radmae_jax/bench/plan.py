@@ -8,9 +8,10 @@ import numpy as np
 from rich.table import Table
 
 from radmae_jax.config import Config
-from radmae_jax.data.binning import make_table, token_grids
+from radmae_jax.data.binning import count_tokens, make_table, token_grids
+from radmae_jax.data.leftovers import scheduled_tokens
 from radmae_jax.data.optimum import optimal_tables
-from radmae_jax.data.schedule import choose_moves, group_counts, training_schedule
+from radmae_jax.data.schedule import training_schedule
 from radmae_jax.model.flops import training_flops
 
 # What is tried for the proposal, and how much more than the least scheduled tokens it may cost to compile fewer
@@ -36,6 +37,7 @@ class Proposal:
 
     shapes: int
     group: int
+    quantum: int
     ideal_pct: float
     scheduled_pct: float
 
@@ -46,7 +48,7 @@ class Plan:
 
     images: int
     unique_sizes: int
-    beyond: int  # images larger than the largest bucket
+    beyond: int  # images larger than the largest bucket, also of those that are not trained on
     beyond_policy: str  # what is done with them: downscale | extra (refuse raises)
     policy: str
     pad_tokens: str
@@ -69,9 +71,12 @@ class Plan:
     flops_saved_pct: float  # training FLOPs, scheduled against fixed
     buckets: list[Bucket]
     proposal: Proposal | None  # for the tokens policy
+    image_tokens: np.ndarray  # int64 [images], of each
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        figures = asdict(self)
+        del figures["image_tokens"]
+        return figures
 
 
 def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, counts: np.ndarray | None = None) -> Plan:
@@ -83,7 +88,10 @@ def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, counts: n
     counts = np.ones(len(heights), np.int64) if counts is None else counts
     table = make_table(config.bins, patch, heights, widths, counts)
     trained = np.flatnonzero(counts).astype(np.int32)
-    beyond = int(table.is_beyond(heights, widths)[trained].sum())
+    beyond = int(table.is_beyond(heights, widths).sum())
+    proposal = None
+    if table.policy == "tokens":
+        proposal = propose(*count_tokens(heights, widths, patch, counts), config.bins.quantum)
     sizes = table.fit(heights, widths)
     bucket = table.assign(sizes[:, 0], sizes[:, 1])
     schedule = training_schedule(config, table, trained, bucket)
@@ -126,9 +134,8 @@ def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, counts: n
         tokens_saved_pct=100.0 * (1 - schedule.scheduled_tokens / (largest * len(real))),
         flops_saved_pct=100.0 * (1 - flops / fixed_flops),
         buckets=buckets,
-        proposal=propose(*np.unique(real, return_counts=True), config.bins.quantum)
-        if table.policy == "tokens"
-        else None,
+        proposal=proposal,
+        image_tokens=real,
     )
 
 
@@ -136,18 +143,18 @@ def propose(tokens: np.ndarray, images: np.ndarray, quantum: int = 1) -> Proposa
     """K and G for an archive: small archives leave many leftovers in many buckets of large groups.
 
     Args:
-      tokens: distinct, ascending, int [M]; images: of each, int [M].
+      tokens: distinct, ascending, int [M]; images: of each, int [M], 0 where a table must only hold them.
     """
-    total = int(np.sum(tokens * images))
+    total = float(np.sum(tokens.astype(np.float64) * images))
     found = []
     for group in _GROUPS:
         tables = optimal_tables(tokens, images, max(_SHAPES), quantum=quantum, group=group)
         for shapes in _SHAPES:
             lengths = tables[min(shapes, len(tables)) - 1]
             counts = np.bincount(np.searchsorted(lengths, tokens), images, len(lengths)).astype(np.int64)
-            groups = np.asarray(group_counts(counts, group, choose_moves(counts, lengths, group)))
-            ideal, scheduled = (int(np.sum(rows * np.asarray(lengths))) for rows in (counts, groups * group))
-            found.append(Proposal(len(lengths), group, 100.0 * ideal / total, 100.0 * scheduled / total))
+            ideal = float(np.sum(counts * np.asarray(lengths, np.float64)))
+            scheduled = scheduled_tokens(counts, lengths, group)
+            found.append(Proposal(len(lengths), group, quantum, 100.0 * ideal / total, 100.0 * scheduled / total))
     least = min(p.scheduled_pct for p in found)
     good = [p for p in found if p.scheduled_pct <= least + _WITHIN]
     return min(good, key=lambda p: (p.shapes, -p.group))
@@ -156,7 +163,7 @@ def propose(tokens: np.ndarray, images: np.ndarray, quantum: int = 1) -> Proposa
 def table_of(plan: Plan) -> Table:
     """The buckets as a table to print."""
     table = Table(title=f"Buckets: {plan.policy}, patch {plan.patch}", title_justify="left")
-    for name in ("tokens", "images", "groups", "rows an epoch", "filled %"):
+    for name in ("tokens", "images", "groups", "rows an epoch", "images' own tokens %"):
         table.add_column(name, justify="right")
     for b in plan.buckets:
         table.add_row(
@@ -170,13 +177,14 @@ def summary_of(plan: Plan) -> str:
     lines = [
         f"{plan.images:,} images of {plan.unique_sizes:,} sizes, {plan.tokens:,} tokens of "
         f"{plan.patch} x {plan.patch} pixels",
-        *([f"{plan.beyond:,} of them are beyond the largest bucket: {plan.beyond_policy}"] if plan.beyond else []),
+        *([f"{plan.beyond:,} images are beyond the largest bucket: {plan.beyond_policy}"] if plan.beyond else []),
         f"{plan.shapes} shapes, {plan.programs} programs; an epoch: {plan.groups:,} groups of {plan.group}, "
-        f"{plan.steps:,} steps of about {plan.images_per_step:,} images, {plan.filler_rows:,} filler rows",
+        f"{plan.steps:,} steps of about {plan.images_per_step:,} images, {plan.filler_rows:,} empty rows (images that "
+        "do not fill a group are computed in a larger bucket or beside empty rows; none is left out)",
         f"tokens computed: {plan.ideal_pct:.1f} % of the real ones in the ideal, {plan.scheduled_pct:.1f} % as "
         f"scheduled; padded to one fixed size: {plan.fixed_tokens_pct:.1f} %",
         f"saved against fixed size: {plan.tokens_saved_pct:.1f} % of the tokens, {plan.flops_saved_pct:.1f} % of the "
-        f"training FLOPs ({plan.training_flops:.3g} an epoch)",
+        f"training FLOPs ({plan.training_flops:.3g} FLOPs an epoch)",
     ]
     if plan.proposal and plan.scheduled_pct > plan.proposal.scheduled_pct + _WITHIN:
         lines.append(in_words(plan.proposal))
@@ -185,22 +193,24 @@ def summary_of(plan: Plan) -> str:
 
 def in_words(proposal: Proposal) -> str:
     """The proposal as settings, and what they cost."""
+    quantum = f" --config.bins.quantum={proposal.quantum}" if proposal.quantum > 1 else ""
     return (
-        f"proposed for this archive: --config.bins.shapes={proposal.shapes} --config.bins.group={proposal.group}, "
-        f"{proposal.ideal_pct:.1f} % of the real tokens in the ideal, {proposal.scheduled_pct:.1f} % as scheduled"
+        f"proposed for training: --config.bins.shapes={proposal.shapes} --config.bins.group={proposal.group}{quantum} "
+        f'--config.bins.lengths="()", the fewest programs within {_WITHIN:.0f} points of the fewest tokens found '
+        f"(compiling not counted): "
+        f"{proposal.ideal_pct:.1f} % of the real tokens, {proposal.scheduled_pct:.1f} % in whole groups"
     )
 
 
-def draw_plan(plan: Plan, heights: np.ndarray, widths: np.ndarray, path: Path) -> None:
+def draw_plan(plan: Plan, path: Path) -> None:
     """A PNG: the archive's token counts with the bucket lengths over them, and how full each bucket is."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    real = token_grids(heights, widths, plan.patch).prod(axis=1)
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 2))
-    upper.hist(real, bins=120, color="#4878a8")
+    upper.hist(plan.image_tokens, bins=120, color="#4878a8")
     for b in plan.buckets:
         upper.axvline(b.tokens, color="#c44e52", linewidth=0.8)
     upper.set_xlim(0, plan.buckets[-1].tokens * 1.02)

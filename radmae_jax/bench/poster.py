@@ -39,6 +39,7 @@ class PosterTable:
     """The table, and what DBB saves against fixed size in each currency."""
 
     images: int
+    left_out: int  # with a side beyond 3,072 pixels
     rows: list[Row]
     saving_pct: float  # in the poster's currency
     published_saving_pct: int
@@ -58,7 +59,7 @@ def poster_table(sizes: Sizes) -> PosterTable:
     ]
     fixed, dbb = found.named("fixed"), found.named("poster_dbb")
     return PosterTable(
-        found.sizes.images, rows, dbb.saving_vs_fixed.poster, PUBLISHED_SAVING,
+        found.sizes.images, found.sizes.left_out, rows, dbb.saving_vs_fixed.poster, PUBLISHED_SAVING,
         100.0 * (1 - dbb.tokens / fixed.tokens), dbb.saving_vs_fixed.flops,
     )  # fmt: skip
 
@@ -66,12 +67,12 @@ def poster_table(sizes: Sizes) -> PosterTable:
 def table_of(table: PosterTable) -> Table:
     """The rows, printed values in brackets."""
     shown = Table(title=f"{table.images:,} radiographs; in brackets: as printed", title_justify="left")
-    for name in ("padding", "tokens", "tokens %", "total compute %"):
+    for name in ("padding", "tokens, millions", "tokens %", "tokens % squared"):
         shown.add_column(name, justify="left" if name == "padding" else "right")
     for row in table.rows:
         shown.add_row(
             PUBLISHED[row.name][0],
-            f"{row.tokens:.3g} ({row.published_tokens:.3g})",
+            f"{row.tokens / 1e6:,.0f} ({row.published_tokens / 1e6:,.0f})",
             f"{row.tokens_pct:.1f} ({row.published_tokens_pct})",
             f"{row.poster_compute_pct:.1f} ({row.published_compute_pct})",
         )
@@ -80,8 +81,11 @@ def table_of(table: PosterTable) -> Table:
 
 def summary_of(table: PosterTable) -> str:
     """The saving in words."""
-    return (
+    words = (
         f"DBB against fixed size saves {table.saving_pct:.1f} % ({table.published_saving_pct}) of what the poster "
-        f"calls total compute, the ratio of tokens squared; {table.tokens_saving_pct:.1f} % of the tokens; "
+        f"calls total compute, the square of tokens %; {table.tokens_saving_pct:.1f} % of the tokens; "
         f"{table.flops_saving_pct:.1f} % of the training FLOPs."
     )
+    if table.left_out:
+        words += f"\n{table.left_out:,} images with a side beyond 3,072 pixels are left out."
+    return words

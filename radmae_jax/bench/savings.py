@@ -67,6 +67,7 @@ class Savings:
     policies: list[Policy]
     images: dict[str, np.ndarray]  # by policy, int64: images of each of its lengths
     edges: dict[str, Edges]  # by policy, of those that have bins a side: pixels
+    common_side: int  # pixels that the longer side of 99 % of the images does not exceed
     model: Model
 
     def named(self, name: str) -> Policy:
@@ -104,10 +105,10 @@ def savings(
 
     Errors: ValueError where no image is left.
     """
-    heights, widths, counts, left_out = _within(sizes, max_side)
+    heights, widths, counts, left_out = within(sizes, max_side)
     patch = model.patch
     heights, widths, counts = _distinct(heights, widths, counts)
-    unique = len(heights)
+    unique, common_side = len(heights), _common_side(np.maximum(heights, widths), counts)
     side = -(-int(max_side or max(heights.max(), widths.max())) // patch) * patch
     if all(edge % patch == 0 for edge in Bins().edges):
         # Nothing below tells sizes of the same grid apart; there are far fewer grids.
@@ -136,13 +137,17 @@ def savings(
         policies,
         {name: images for name, (_, _, images) in counted.items()},
         {name: table.edges for name, table in tables.items() if table.edges[0]},
+        common_side,
         model,
     )
 
 
-def with_seconds(found: Savings, seconds: dict[str, float]) -> Savings:
-    """The same with measured seconds an epoch, by policy; `padded_to_patch` is what they are percentages of."""
-    whole, fixed = seconds["padded_to_patch"], seconds.get("fixed")
+def with_seconds(found: Savings, seconds: dict[str, float], whole: float) -> Savings:
+    """The same with measured seconds an epoch, by policy.
+
+    whole: seconds of `padded_to_patch`, which they are percentages of.
+    """
+    fixed = seconds.get("fixed")
     policies = []
     for policy in found.policies:
         own = seconds.get(policy.name)
@@ -157,15 +162,22 @@ def with_seconds(found: Savings, seconds: dict[str, float]) -> Savings:
     return replace(found, policies=policies)
 
 
-def _within(sizes: Sizes, max_side: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+def within(sizes: Sizes, max_side: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Heights, widths and counts of the images whose sides are at most `max_side`, and how many others there are."""
     heights, widths, counts = sizes
     if max_side is None:
         return heights, widths, counts, 0
     kept = np.maximum(heights, widths) <= max_side
     left_out = int(counts[~kept].sum())
     if not kept.any():
-        raise ValueError(f"all {left_out:,} images have a side beyond --max-side {max_side}; none is left to count")
+        raise ValueError(f"all {left_out:,} images have a side beyond {max_side:,} pixels; none is left to count")
     return heights[kept], widths[kept], counts[kept], left_out
+
+
+def _common_side(sides: np.ndarray, counts: np.ndarray) -> int:
+    order = np.argsort(sides)
+    share = np.cumsum(counts[order]) / counts.sum()
+    return int(sides[order][np.searchsorted(share, 0.99)])
 
 
 def _distinct(heights: np.ndarray, widths: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]:

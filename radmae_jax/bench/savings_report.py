@@ -1,7 +1,7 @@
 """Savings and step times to a table for the terminal, a page of Markdown, and pictures."""
 
-import statistics
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,12 +11,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from radmae_jax.bench.savings import Policy, Savings
-from radmae_jax.bench.step_times import StepTimes
 from radmae_jax.data.sizes import Sizes
+
+if TYPE_CHECKING:  # it imports jax, which counting does not need
+    from radmae_jax.bench.step_times import Ratio, StepTimes
 
 _COLUMNS = (
     "policy", "shapes", "programs", "tokens", "tokens %", "poster compute %", "squared %", "FLOPs %", "seconds %",
-    "saved: poster %", "saved: FLOPs %", "saved: seconds %",
+    "saved tokens %", "saved poster compute %", "saved FLOPs %", "saved seconds %",
 )  # fmt: skip
 _BLUE, _RED, _GREEN, _GREY = "#2f6db3", "#c44e52", "#4f9a5b", "#6b7280"
 _MOST_IN_PICTURE = 16  # lengths; more contours cannot be told apart
@@ -31,12 +33,12 @@ def table_of(found: Savings) -> Table:
         justify = "left" if at == 0 else "right"
         table.add_column(_COLUMNS[at].replace(" ", "\n"), justify=justify, vertical="bottom", no_wrap=True)
     for policy in found.policies:
-        cells = _cells(policy)
+        cells = _cells(found, policy)
         table.add_row(*(cells[at] for at in shown))
     return table
 
 
-def programs_of(times: StepTimes) -> Table:
+def programs_of(times: "StepTimes") -> Table:
     """The measured programs, a row each: seconds beside the FLOPs that predict them."""
     table = Table(title=f"Measured on {times.device}, {times.dtype}, {times.repeats} repeats", title_justify="left")
     for name in ("tokens", "rows", "compile s", "s an image", "least", "most", "GFLOP", "GFLOP/s"):
@@ -49,22 +51,12 @@ def programs_of(times: StepTimes) -> Table:
     return table
 
 
-def ratios_of(found: Savings, times: StepTimes) -> list[str]:
-    """Lines: how much faster each measured policy is, measured and predicted, with the spread of the repeats."""
-    seconds = {p.name: times.of_epoch(p, found.images[p.name]) for p in found.policies}
-    measured = {name: each for name, each in seconds.items() if each is not None}
-    lines = []
-    for slower in ("fixed", "poster_dbb"):
-        for faster in measured:
-            if slower not in measured or faster in ("fixed", slower):
-                continue
-            ratios = [a / b for a, b in zip(measured[slower], measured[faster], strict=True)]
-            predicted = found.named(slower).flops_pct / found.named(faster).flops_pct
-            lines.append(
-                f"{faster} is {statistics.median(ratios):.3f} times as fast as {slower} ({min(ratios):.3f} to "
-                f"{max(ratios):.3f} over {len(ratios)} repeats); the FLOPs predict {predicted:.3f}"
-            )
-    return lines
+def in_words(ratio: "Ratio") -> str:
+    """How much faster a measured policy is, measured and predicted, with the spread of the repeats."""
+    return (
+        f"{ratio.faster} is {ratio.median:.3f} times as fast as {ratio.slower} ({ratio.least:.3f} to {ratio.most:.3f} "
+        f"over {len(ratio.repeats)} repeats); the FLOPs predict {ratio.predicted:.3f}"
+    )
 
 
 def notes_of(found: Savings) -> list[str]:
@@ -73,25 +65,38 @@ def notes_of(found: Savings) -> list[str]:
     lines = [
         "Percentages are of all images padded to whole patches and no further; savings are against `fixed`, every "
         f"image at {side:,} x {side:,} pixels.",
-        "poster compute %: the ratio of tokens squared, which the poster calls total compute. squared %: the sum of "
-        "squared lengths, as attention's scores cost.",
+        "poster compute %: the square of tokens %, which the poster calls total compute. squared %: the sum of each "
+        "image's squared length, as attention's scores cost.",
         f"FLOPs %: training FLOPs of a ViT-MAE {found.model.variant} with a decoder of {found.model.decoder_layers} x "
         f"{found.model.decoder_width}, mask ratio {found.model.mask_ratio}.",
         "Every image at its bucket's length; groups that do not fill are not in these figures: `radmae plan` has them.",
     ]
+    if found.common_side < side / 2:
+        lines.append(
+            f"Few images set the size of `fixed`: 99 % have sides up to {found.common_side:,} pixels. --max-side "
+            "leaves longer images out and says how many."
+        )
+    if len(found.edges["poster_dbb"][0]) > 6 or len(found.edges["poster_dbb"][1]) > 6:
+        lines.append("poster_dbb has a bin more a side, for images beyond the poster's 3,072 pixels.")
+    if any(policy.seconds_pct is not None for policy in found.policies):
+        lines.append(
+            "seconds %: images times the median seconds of their program (forward, backward, summing gradients; full "
+            "rows). Reading, the optimizer, empty rows and compiling are not included; padded_to_patch is not measured "
+            "but follows its FLOPs at the rates of the measured lengths."
+        )
     if found.sizes.left_out:
         lines.append(f"{found.sizes.left_out:,} images with a side beyond --max-side are left out.")
     return lines
 
 
-def markdown_of(found: Savings, times: StepTimes | None) -> str:
+def markdown_of(found: Savings, times: "StepTimes | None", compared: "list[Ratio]") -> str:
     """A page: the table, its notes, and the measured programs."""
-    lines = [f"# {_title(found)}", "", *_markdown_table(_COLUMNS, [_cells(p) for p in found.policies]), ""]
+    lines = [f"# {_title(found)}", "", *_markdown_table(_COLUMNS, [_cells(found, p) for p in found.policies]), ""]
     lines += [line for note in notes_of(found) for line in (note, "")]
     if times is not None:
         table = programs_of(times)
         cells = [list(map(str, column.cells)) for column in table.columns]
-        lines += [f"## {table.title}", "", *(f"- {line}" for line in ratios_of(found, times)), ""]
+        lines += [f"## {table.title}", "", *(f"- {in_words(ratio)}" for ratio in compared), ""]
         lines += _markdown_table([str(c.header) for c in table.columns], list(zip(*cells, strict=True)))
     return "\n".join(lines).rstrip() + "\n"
 
@@ -173,11 +178,12 @@ def _title(found: Savings) -> str:
     return f"{sizes.images:,} images of {sizes.unique:,} sizes in patches of {sizes.patch} pixels"
 
 
-def _cells(policy: Policy) -> list[str]:
+def _cells(found: Savings, policy: Policy) -> list[str]:
     saved = policy.saving_vs_fixed
+    saved_tokens = 100.0 * (1 - policy.tokens / found.named("fixed").tokens)
     percent = (
         policy.tokens_pct, policy.poster_compute_pct, policy.squared_pct, policy.flops_pct, policy.seconds_pct,
-        saved.poster, saved.flops, saved.seconds,
+        saved_tokens, saved.poster, saved.flops, saved.seconds,
     )  # fmt: skip
     return [
         policy.name, f"{policy.shapes:,}", f"{policy.programs:,}", f"{policy.tokens:,}",

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -125,7 +125,7 @@ def time_programs(
             measured[at].append(seconds_of(at) / each[at])
             told(1)
     if not np.isfinite(np.asarray(gathered.numerator)).all():
-        raise FloatingPointError("the timed programs gave losses that are not finite: the timings mean nothing")
+        raise ValueError("the timed programs gave losses that are not finite: the timings mean nothing")
     timed = [
         Timed(
             n, each[at], programs.accumulate[at].compile_seconds, tuple(measured[at]),
@@ -149,45 +149,37 @@ def _batch(config: Config, rows: int, length: int, rng: np.random.Generator) -> 
     return batch
 
 
-def to_figures(found: Savings, times: StepTimes) -> dict[str, Any]:
-    """What was measured, for JSON: programs, seconds an epoch and their ratios, spread included."""
-    epochs: dict[str, Any] = {}
-    for policy in found.policies:
-        seconds = times.of_epoch(policy, found.images[policy.name])
-        if seconds is not None:
-            epochs[policy.name] = {
-                "seconds": seconds, "median": statistics.median(seconds), "least": min(seconds), "most": max(seconds),
-            }  # fmt: skip
-    ratios = []
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long a policy's epoch takes as another's: a repeat each, and as the FLOPs predict."""
+
+    slower: str
+    faster: str
+    predicted: float
+    repeats: tuple[float, ...]
+    median: float
+    least: float
+    most: float
+
+
+def ratios(found: Savings, times: StepTimes) -> list[Ratio]:
+    """Of `fixed` and `poster_dbb` to each other measured policy."""
+    epochs = {p.name: times.of_epoch(p, found.images[p.name]) for p in found.policies}
+    measured = {name: seconds for name, seconds in epochs.items() if seconds is not None}
+    listed = []
     for slower in ("fixed", "poster_dbb"):
-        for faster in epochs:
-            if slower not in epochs or faster in ("fixed", slower):
+        for faster in measured:
+            if slower not in measured or faster in ("fixed", slower):
                 continue
-            pairs = zip(epochs[slower]["seconds"], epochs[faster]["seconds"], strict=True)
-            of_repeats = [a / b for a, b in pairs]
+            each = tuple(a / b for a, b in zip(measured[slower], measured[faster], strict=True))
             predicted = found.named(slower).flops_pct / found.named(faster).flops_pct
-            ratios.append(
-                {
-                    "slower": slower, "faster": faster, "predicted": predicted, "repeats": of_repeats,
-                    "median": statistics.median(of_repeats), "least": min(of_repeats), "most": max(of_repeats),
-                }
-            )  # fmt: skip
-    programs = [
-        {
-            "tokens": p.tokens, "rows": p.rows, "compile_seconds": p.compile_seconds, "seconds_per_image": p.seconds,
-            "median": p.median, "gflop_per_image": p.flops / 1e9, "gflop_per_second": p.flops / p.median / 1e9,
-        }
-        for p in times.programs
-    ]  # fmt: skip
-    return {
-        "device": times.device, "dtype": times.dtype, "attention": times.attention, "repeats": times.repeats,
-        "epochs": epochs, "ratios": ratios, "programs": programs,
-    }  # fmt: skip
+            listed.append(Ratio(slower, faster, predicted, each, statistics.median(each), min(each), max(each)))
+    return listed
 
 
-def epoch_seconds(found: Savings, times: StepTimes) -> dict[str, float]:
-    """Median seconds an epoch by policy, of those whose programs were all measured; `padded_to_patch`, which has too
-    many programs, by the rates of those."""
+def epoch_seconds(found: Savings, times: StepTimes) -> tuple[dict[str, float], float]:
+    """Median seconds an epoch by policy, of those whose programs were all measured; and those of `padded_to_patch`,
+    which has too many programs to measure, by the rates of the measured ones."""
     known: dict[str, float] = {}
     for policy in found.policies:
         seconds = times.of_epoch(policy, found.images[policy.name])
@@ -195,4 +187,21 @@ def epoch_seconds(found: Savings, times: StepTimes) -> dict[str, float]:
             known[policy.name] = statistics.median(seconds)
     exact = found.named("padded_to_patch")
     each = times.price(found.model, exact.lengths[-1])(np.array(exact.lengths))
-    return {"padded_to_patch": float(found.images["padded_to_patch"] @ each)} | known
+    return known, known.get("padded_to_patch", float(found.images["padded_to_patch"] @ each))
+
+
+def to_figures(found: Savings, times: StepTimes) -> dict[str, Any]:
+    """What was measured, for JSON: programs, seconds an epoch and their ratios, spread included."""
+    programs = [
+        {
+            "tokens": p.tokens, "rows": p.rows, "compile_seconds": p.compile_seconds, "seconds_per_image": p.seconds,
+            "median": p.median, "gflop_per_image": p.flops / 1e9, "gflop_per_second": p.flops / p.median / 1e9,
+        }
+        for p in times.programs
+    ]  # fmt: skip
+    known, whole = epoch_seconds(found, times)
+    return {
+        "device": times.device, "dtype": times.dtype, "attention": times.attention, "repeats": times.repeats,
+        "epoch_seconds": known, "padded_to_patch_seconds_estimated": whole,
+        "ratios": [asdict(ratio) for ratio in ratios(found, times)], "programs": programs,
+    }  # fmt: skip

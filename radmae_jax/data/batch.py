@@ -1,4 +1,4 @@
-"""Images of any size to the rows of one batch: the contract between data, models and tasks (DESIGN: the batch)."""
+"""Images of any size to the rows of one batch: the contract between data, models and tasks."""
 
 from typing import Any, NamedTuple
 

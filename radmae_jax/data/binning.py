@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from radmae_jax.config import Bins
-from radmae_jax.data.optimum import Edges, optimal_edges, optimal_tables
+from radmae_jax.data.optimum import Edges, optimal_edges, optimal_lengths
 
 _HALVINGS = 50  # of the interval a scale is searched in: to the last bit of a double
 
@@ -45,8 +45,8 @@ class BucketTable:
             raise ValueError(
                 f"{len(beyond)} images are beyond the largest bucket, {reach}; the first is image {beyond[0]} of "
                 f"{height} x {width} pixels, {tokens} tokens of {self.patch} pixels; "
-                "config.bins.beyond 'downscale' makes such images smaller, 'extra' adds buckets for them, and "
-                'config.bins.lengths "()" fits a table to the archive'
+                "config.bins.beyond 'downscale' makes such images smaller, 'extra' adds a bucket for them"
+                + ("" if self.edges[0] else ', and config.bins.lengths "()" fits a table to the archive')
             )
         full = sizes[beyond].astype(np.float64)
         low, high = np.zeros(len(beyond)), np.ones(len(beyond))
@@ -118,10 +118,10 @@ def make_table(
     if not lengths and bins.policy == "exact":
         lengths = tuple(tokens.tolist())
     elif not lengths:
-        lengths = optimal_tables(tokens, images, bins.shapes, quantum=bins.quantum, group=bins.group)[-1]
+        lengths = optimal_lengths(tokens, images, bins.shapes, quantum=bins.quantum, group=bins.group)
     reach = (lengths[-1],)
     if bins.beyond == "extra" and tokens[-1] > lengths[-1]:
-        lengths = (*lengths, int(tokens[-1]))
+        lengths = (*lengths, -(-int(tokens[-1]) // bins.quantum) * bins.quantum)
     return BucketTable(bins.policy, patch, lengths, len(lengths), beyond=bins.beyond, reach=reach)
 
 

@@ -29,8 +29,8 @@ class Dataset:
         return training_schedule(config, self.table, self.split.records("train"), self.bucket)
 
 
-def open_dataset(config: Config) -> Dataset:
-    """Reads the manifest and its split (made and stored beside it if there is none yet) and fits the bucket table."""
+def open_archive(config: Config) -> tuple[Manifest, Split]:
+    """Reads the manifest and its split, which is made and stored beside it if there is none yet."""
     if not config.data.manifest:
         raise ValueError("config.data.manifest is empty; it must name the Parquet file that `radmae index` wrote")
     manifest = read_manifest(Path(config.data.manifest))
@@ -39,7 +39,12 @@ def open_dataset(config: Config) -> Dataset:
         if config.data.split:
             raise FileNotFoundError(f"config.data.split is {config.data.split}: no such file; `radmae split` makes one")
         write_split(make_split(manifest), split_path)
-    split = read_split(split_path, manifest)
+    return manifest, read_split(split_path, manifest)
+
+
+def open_dataset(config: Config) -> Dataset:
+    """Opens the archive and fits the bucket table."""
+    manifest, split = open_archive(config)
     heights, widths = manifest.heights, manifest.widths
     table = make_table(config.bins, config.model.patch, heights, widths, training_counts(split, len(heights)))
     sizes = table.fit(heights, widths)

@@ -1,11 +1,16 @@
 """Counts of image sizes to the bucket lengths, or bins a side, that cost least: dynamic programming, numpy only."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
+from radmae_jax.data.leftovers import scheduled_tokens
+
 # Values a side among which `optimal_edges` looks; with more, quantiles of them. 3,072 pixels in patches of 16 are 192.
 _MOST_VALUES = 256
+# Of the programme with offsets: offsets x lengths x token counts, about a microsecond each.
+_MOST_STEPS = 2_000_000
 _STARTS = 6  # of which four are random
 _MOST_ROUNDS = 50
 
@@ -38,14 +43,20 @@ def optimal_tables(
     lengths is min over i < j of best[k - 1][i] + cost[j] * (images among i..j). For fixed k the candidates i are
     lines in cost[j], which does not fall with j, so a lower envelope walked once answers all j.
 
+    Images that are computed in groups leave leftovers, which move up to the next length or are completed with filler
+    rows, whichever is cheaper (schedule.choose_moves). That is the same programme with one more thing to remember: how
+    many images, modulo the group, were covered when a length was last filled. Of tables that cost the same the one that
+    costs least without groups is taken. Large archives, whose leftovers are less than one image in a hundred or for
+    which it would take long, get the cheaper of two tables: the best where all leftovers move up, and the best without
+    groups.
+
     Args:
       tokens: whole numbers [M], distinct and ascending, and counts [M], images of each, 0 where a length must hold
         them but they are not trained on.
       cost: float [M], cost of one image padded to tokens[m] (after rounding up to the quantum), not falling with m:
         FLOPs, seconds; None: the tokens themselves.
       quantum: lengths are multiples of it.
-      group: images computed together. Leftovers of a length move up to the next one, so what a length computes are
-        the whole groups that the images up to it fill; only the last is filled up. 1: every image for itself.
+      group: images computed together; 1: every image for itself.
     """
     if len(tokens) == 0:
         raise ValueError("no sizes: a table needs at least one image")
@@ -54,42 +65,90 @@ def optimal_tables(
     if np.any(np.diff(price) < 0):
         at = int(np.flatnonzero(np.diff(price) < 0)[0])
         raise ValueError(f"cost falls from {price[at]} to {price[at + 1]} at {tokens[at + 1]} tokens")
-    images = _rows_computed(np.asarray(counts), group)
-    best = np.concatenate([[0.0], price * images[1:]])  # one length: everything padded to the last
-    chosen: list[np.ndarray] = [np.zeros(len(best), np.int64)]
-    tables = [_walk_back(chosen, ends)]
-    for _ in range(1, min(most, len(tokens))):
-        best, origin = _one_more_length(best, price, images)
-        chosen.append(origin)
-        tables.append(_walk_back(chosen, ends))
-    return tables
-
-
-def _rows_computed(counts: np.ndarray, group: int) -> np.ndarray:
-    """Rows that the images up to each token count fill, float64 [M + 1]; fillers complete the last group."""
+    most = min(most, len(tokens))
     images = np.concatenate([[0], np.cumsum(np.round(counts).astype(np.int64))])
+    offsets = np.unique(images % group)  # of the images covered when a length is filled
+    none = np.zeros(1, np.int64)
+    few_leftovers = most * group * 100 < images[-1]
+    if group == 1 or not (few_leftovers or len(offsets) * most * len(tokens) > _MOST_STEPS):
+        return _tables(_walk(images, price, offsets, group, most), ends)
+    plain = _tables(_walk(images, price, none, 1, most), ends)
+    moved_up = _tables(_walk(_all_moved_up(images, group), price, none, group, most), ends)
+
+    def scheduled(lengths: tuple[int, ...]) -> int:
+        each = np.diff(images[np.searchsorted(ends, lengths, side="right")], prepend=0)
+        return scheduled_tokens(each, lengths, group)
+
+    return [min(pair, key=scheduled) for pair in zip(plain, moved_up, strict=True)]
+
+
+def _tables(walked: list[list[int]], ends: np.ndarray) -> list[tuple[int, ...]]:
+    return [tuple(sorted({int(ends[at - 1]) for at in chosen})) for chosen in walked]
+
+
+def _all_moved_up(images: np.ndarray, group: int) -> np.ndarray:
+    """Rows computed for the images up to each token count, where all leftovers move up and the last group is filled."""
     whole = images // group * group
     whole[images == images[-1]] = -(-images[-1] // group) * group
-    return whole.astype(np.float64)
+    return whole
 
 
-def _walk_back(chosen: list[np.ndarray], ends: np.ndarray) -> tuple[int, ...]:
-    lengths, at = [], len(ends)
-    for origin in reversed(chosen):
+def _walk(images: np.ndarray, price: np.ndarray, offsets: np.ndarray, group: int, most: int) -> list[list[int]]:
+    """For k from 1 to `most`, the token counts (numbered from 1) that the best k lengths end at.
+
+    A state is (offset, j): lengths so far end at j, and since the last fill whole groups have been computed of the
+    images beyond an offset, modulo the group. Filling j pays for one more group and begins anew at its own offset.
+
+    Args:
+      images: int64 [M + 1], cumulative; price: float [M]; offsets: int64 [C], ascending.
+    """
+    rows = (images[None, :] - offsets[:, None]) // group * group  # [C, M + 1], computed up to j, from a constant
+    if group > 1:
+        # Of what costs the same the cheaper without groups: half the least difference of prices, over all images.
+        steps_up = np.diff(price)[np.diff(price) > 0]
+        rows = rows + images * (0.5 * steps_up.min(initial=price[-1]) / max(1.0, images[-1] * price[-1]))
+    partial = (images[None, :] - offsets[:, None]) % group > 0
+    own = np.searchsorted(offsets, images % group) % len(offsets)  # the offset after filling j
+    fill = np.concatenate([[0.0], price]) * group
+    start = np.full(rows.shape, np.inf)
+    start[own[0], 0] = 0.0
+    best, steps, found = start, [], []
+    for _ in range(most):
+        moved = [_one_more_length(b, price, r.astype(np.float64)) for b, r in zip(best, rows, strict=True)]
+        best, origins = np.stack([cost for cost, _ in moved]), np.stack([origin for _, origin in moved])
+        best[:, 0] = start[:, 0]
+        filled = best + np.where(partial, fill, 0.0)
+        source = filled.argmin(axis=0)  # from which offset j is best filled
+        places = np.arange(len(images))
+        cheapest = filled[source, places]
+        before = np.tile(np.arange(len(offsets))[:, None], (1, len(images)))
+        better = cheapest < best[own, places]
+        best[own[better], places[better]] = cheapest[better]
+        before[own[better], places[better]] = source[better]
+        steps.append((origins, before))
+        found.append(_walk_back(steps, int(own[-1]), len(images) - 1))
+    return found
+
+
+def _walk_back(steps: list[tuple[np.ndarray, np.ndarray]], offset: int, at: int) -> list[int]:
+    chosen = []
+    for origins, before in reversed(steps):
         if at > 0:
-            lengths.append(int(ends[at - 1]))
-            at = int(origin[at])
-    return tuple(sorted(set(lengths)))
+            chosen.append(at)
+            offset = int(before[offset, at])
+            at = int(origins[offset, at])
+    return chosen
 
 
 def _one_more_length(best: np.ndarray, price: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Costs and origins with one more length: for each j, min over i < j of best[i] + price[j] (images[j] - images[i]).
 
-    Lines y = best[i] - images[i] x come with falling slopes and are asked at rising x = price[j].
+    Lines y = best[i] - images[i] x come with falling slopes and are asked at rising x = price[j]; best[i] is infinite
+    where i cannot be reached.
     """
     count = len(best)
     heights, counts, prices = best.tolist(), images.tolist(), price.tolist()
-    cost, origin = [0.0] * count, [0] * count
+    cost, origin = [math.inf] * count, [0] * count
     hull: list[int] = []
     front = 0
     for j in range(1, count):
@@ -97,17 +156,19 @@ def _one_more_length(best: np.ndarray, price: np.ndarray, images: np.ndarray) ->
         # Of two parallel lines the lower one stays.
         if len(hull) > front and counts[hull[-1]] == counts[new] and heights[new] <= heights[hull[-1]]:
             hull.pop()
-        while len(hull) - front >= 2:
-            a, b = hull[-2], hull[-1]
-            # b is never lowest once the new line crosses a before b does.
-            if (heights[new] - heights[a]) * (counts[b] - counts[a]) <= (heights[b] - heights[a]) * (
-                counts[new] - counts[a]
-            ):
-                hull.pop()
-            else:
-                break
-        if len(hull) == front or counts[hull[-1]] != counts[new]:
+        if heights[new] < math.inf and (len(hull) == front or counts[hull[-1]] != counts[new]):
+            while len(hull) - front >= 2:
+                a, b = hull[-2], hull[-1]
+                # b is never lowest once the new line crosses a before b does.
+                if (heights[new] - heights[a]) * (counts[b] - counts[a]) <= (heights[b] - heights[a]) * (
+                    counts[new] - counts[a]
+                ):
+                    hull.pop()
+                else:
+                    break
             hull.append(new)
+        if len(hull) == front:
+            continue
         x = prices[j - 1]
         while len(hull) - front >= 2 and (
             heights[hull[front + 1]] - counts[hull[front + 1]] * x <= heights[hull[front]] - counts[hull[front]] * x
@@ -129,8 +190,9 @@ def optimal_edges(
     """Bins a side, in patches, of a grid of at most `shapes` bins: each image is padded to its bin's rows and columns.
 
     For given columns the best rows are exact dynamic programming, and the other way round; the two take turns until
-    nothing is gained, from several starts and for every way to deal `shapes` to the two sides. That each side is best
-    for the other is certain; that no other pair is better is not (tools/grid_optimum.py tries all of them).
+    nothing is gained, from several starts and for every way to deal `shapes` to the two sides. So neither side alone
+    can be bettered (among 256 quantiles where a side has more values), but another pair might be: for the poster's
+    sizes none is, up to 24 shapes (tools/grid_optimum.py tries all of them).
 
     Args:
       rows, columns: patches a side of each size, int [N]; counts [N], images of each.
@@ -139,6 +201,7 @@ def optimal_edges(
     Returns: edges of the rows and of the columns, each ascending and ending at the largest there is.
     """
     row_values, column_values = _values(rows, counts), _values(columns, counts)
+    row_values, column_values = row_values.astype(np.int64), column_values.astype(np.int64)  # products are tokens
     table = np.zeros((len(row_values), len(column_values)))
     at = np.searchsorted(row_values, rows), np.searchsorted(column_values, columns)
     np.add.at(table, at, counts)

@@ -9,6 +9,7 @@ import numpy as np
 from radmae_jax.config import Config
 from radmae_jax.data.batch import NO_RECORD
 from radmae_jax.data.binning import BucketTable
+from radmae_jax.data.leftovers import choose_moves, group_counts
 
 # Stored in checkpoints; raise it when the same inputs would give another order.
 VERSION = 2
@@ -35,7 +36,7 @@ class Epoch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Which images meet in which bucket at which step: a pure function of its fields (DESIGN: schedule).
+    """Which images meet in which bucket at which step: a pure function of its fields.
 
     Leftovers of a bucket, images that fill no whole group, move up to the next larger one or are completed with
     filler rows, whichever computes fewer tokens; with move_up off every bucket fills its own last group.
@@ -134,49 +135,6 @@ def training_schedule(config: Config, table: BucketTable, records: np.ndarray, b
         seed=config.train.seed,
         move_up=table.pad_tokens == "masked",  # the poster's bins are part of an image: it cannot move
     )
-
-
-def choose_moves(counts: np.ndarray, lengths: tuple[int, ...], group: int) -> tuple[bool, ...]:
-    """Which buckets' leftovers move up to the next larger bucket, the others' last groups being completed with filler
-    rows, so that an epoch computes the fewest tokens.
-
-    Dynamic programming over the buckets that fill: between two of them all leftovers move up. Every fill begins anew,
-    so the least cost of the first j buckets, the j-th filling, is the least over the fill before it.
-
-    Args:
-      counts: images of each bucket, ascending; lengths: tokens of each.
-    """
-    if group == 1:
-        return (False,) * len(lengths)
-    images = [int(n) for n in counts]
-    least: list[int | None] = [0] + [None] * len(lengths)  # cost of the first j buckets, the j-th filling
-    before = [0] * (len(lengths) + 1)  # the fill before it
-    for first in range(len(lengths)):
-        cost, carried = least[first], 0
-        assert cost is not None  # of all before: each bucket may fill
-        for at in range(first, len(lengths)):
-            members = images[at] + carried
-            filled = cost + -(-members // group) * group * lengths[at]
-            known = least[at + 1]
-            if known is None or filled < known:
-                least[at + 1], before[at + 1] = filled, first
-            cost += members // group * group * lengths[at]
-            carried = members % group
-    moves, at = [True] * len(lengths), len(lengths)
-    while at > 0:
-        moves[at - 1] = False
-        at = before[at]
-    return tuple(moves)
-
-
-def group_counts(counts: np.ndarray, group: int, moves: tuple[bool, ...]) -> tuple[int, ...]:
-    """Groups of each bucket that `counts` images a bucket make, where leftovers of some move up."""
-    groups, carried = [], 0
-    for count, up in zip(counts, moves, strict=True):
-        members = int(count) + carried
-        groups.append(members // group if up else -(-members // group))
-        carried = members % group if up else 0
-    return tuple(groups)
 
 
 @dataclass(frozen=True, eq=False)

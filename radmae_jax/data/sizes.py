@@ -3,8 +3,11 @@
 import csv
 import gzip
 import io
+import zlib
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +44,10 @@ def poster_sizes() -> Sizes:
 
 
 def _parse(data: bytes, name: str) -> Sizes:
-    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+    try:
+        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} cannot be read as CSV or CSV.gz: {error}") from None
     reader = csv.reader(io.StringIO(text))
     header = [column.strip() for column in next(reader, [])]
     if header in (["height", "width"], ["height", "width", "count"]):
@@ -54,7 +60,7 @@ def _parse(data: bytes, name: str) -> Sizes:
         )
     limits = (MAX_SIDE // scale, MAX_SIDE // scale, MAX_COUNT)
     rows: list[list[int]] = []
-    for cells in reader:
+    for cells in _cells_of(reader, name):
         if not cells:
             continue
         if len(cells) != len(header):
@@ -68,6 +74,13 @@ def _parse(data: bytes, name: str) -> Sizes:
         raise ValueError(f"{name}: no sizes below the header")
     table = np.array(rows, np.int64)
     return table[:, 0] * scale, table[:, 1] * scale, table[:, 2]
+
+
+def _cells_of(reader: Any, name: str) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ValueError(f"{name} line {reader.line_num}: {error}") from None
 
 
 def _whole(cell: str, limit: int, where: str) -> int:

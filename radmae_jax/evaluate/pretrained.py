@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from radmae_jax.config import Config, read_json
+from radmae_jax.config import Bins, Config, read_json
 from radmae_jax.data.batch import empty_batch, put_image
 from radmae_jax.data.binning import make_table
-from radmae_jax.data.images import read_image
+from radmae_jax.data.images import downscale, read_image
 from radmae_jax.model.mae import MAE, build
 from radmae_jax.train import checkpoint, sharding
 from radmae_jax.train.optim import make_optimizer
@@ -39,11 +39,10 @@ class Pretrained:
         predict = jax.jit(make_predict(self.model, self.config.loss, self.config.train.seed))
         panels = []
         for at, image in enumerate(images):
-            heights, widths = np.array([image.shape[0]]), np.array([image.shape[1]])
-            # As in training: under the poster's padding a grid is the bin's, else the image's own.
-            bins = replace(self.config.bins, lengths=(), beyond="extra")
-            table = make_table(bins, model.patch, heights, widths)
-            rows, columns = table.grids(heights, widths)[0].tolist()
+            table = make_table(self._bins(), model.patch, *np.array(image.shape)[:, None])
+            size = table.fit(*np.array(image.shape)[:, None])
+            rows, columns = table.grids(size[:, 0], size[:, 1])[0].tolist()
+            image = downscale(image, (int(size[0, 0]), int(size[0, 1])))
             batch = empty_batch(1, rows * columns, model.patch, model.channels, self.config.data.dtype)
             put_image(batch, 0, image, (rows, columns), model.patch)
             batch.weight[0], batch.record[0] = 1.0, at
@@ -51,6 +50,13 @@ class Pretrained:
                 predict, self.params, self.tables, batch, model.patch, model.channels, names[at : at + 1]
             )
         return panels
+
+    def _bins(self) -> Bins:
+        """Bins that treat an image as training did: what is beyond them made smaller, the poster's padding as part of
+        it; else any size has its own."""
+        bins = self.config.bins
+        own_size = bins.pad_tokens == "masked" and bins.beyond != "downscale"
+        return replace(bins, lengths=(), beyond="extra") if own_size else bins
 
 
 def load(workdir: str | Path, step: int | str = "latest") -> Pretrained:

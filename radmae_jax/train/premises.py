@@ -15,6 +15,7 @@ _COMPUTED_BY = ("dtype", "attention", "remat", "unroll")  # how the model is com
 class Premises:
     """Stored in every checkpoint; a difference refuses to resume, by the field's name. All else may change."""
 
+    schedule_version: int
     seed: int
     manifest: str  # hash
     split: str  # hash
@@ -30,7 +31,6 @@ class Premises:
     epochs: int
     dtype: str  # of the pixels
     intensity: str
-    schedule_version: int
     model: dict[str, Any]
     loss: dict[str, Any]
 
@@ -38,6 +38,7 @@ class Premises:
 def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premises:
     """The premises of a run."""
     return Premises(
+        schedule_version=VERSION,
         seed=config.train.seed,
         manifest=dataset.manifest.hash,
         split=dataset.split.hash,
@@ -53,7 +54,6 @@ def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premi
         epochs=config.train.epochs,
         dtype=config.data.dtype,
         intensity=config.data.intensity,
-        schedule_version=VERSION,
         model={name: value for name, value in to_dict(config.model).items() if name not in _COMPUTED_BY},
         loss=to_dict(config.loss),
     )

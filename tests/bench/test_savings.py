@@ -113,7 +113,7 @@ def test_tables_are_optimal_in_what_is_asked_for():
     assert a.tokens_pct <= b.tokens_pct and a.flops_pct >= b.flops_pct
     quantum = savings(sizes, model, shapes=(16,), quantum=128)
     assert all(n % 128 == 0 for n in quantum.named("tokens_16").lengths)
-    assert quantum.named("tokens_16").tokens_pct == pytest.approx(106.7, abs=0.05)  # DESIGN: 106.7 %
+    assert quantum.named("tokens_16").tokens_pct == pytest.approx(106.7, abs=0.05)
 
 
 def _run(tmp_path, rows, *arguments):
@@ -156,6 +156,28 @@ def test_any_sizes_work(rows, images, unique, tmp_path):
         assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_posters_table_says_what_it_leaves_out(tmp_path, capsys):
+    (tmp_path / "s.csv").write_text("height,width,count\n1000,1000,1\n4000,4000,9\n")
+    assert main(["bench", "poster", "--sizes", str(tmp_path / "s.csv"), "--json", str(tmp_path / "o.json")]) == 0
+    assert json.loads((tmp_path / "o.json").read_text())["left_out"] == 9
+    assert "9 images with a side beyond 3,072 pixels are left out" in capsys.readouterr().out
+
+
+def test_flops_as_cost_through_the_command(tmp_path, capsys):
+    rows = [f"{side},{side},{1000 - side // 4}" for side in range(100, 3100, 100)]
+    by = {
+        cost: _run(tmp_path, [*rows, "9000,9000,1"], "--cost", cost, "--shapes", "4", "--max-side", "3072")
+        for cost in ("tokens", "flops")
+    }
+    a, b = (figures["policies"][-1] for figures in by.values())
+    assert a["tokens_pct"] < b["tokens_pct"] and a["flops_pct"] > b["flops_pct"]
+    assert by["flops"]["optimal_in"] == {"cost": "flops", "quantum": 1}
+    assert {"shapes", "group", "ideal_pct", "scheduled_pct"} <= set(by["flops"]["proposal"])
+    assert "proposed for training: --config.bins.shapes=" in capsys.readouterr().out
+    _run(tmp_path, [*rows, "9000,9000,1"])
+    assert "99 % have sides up to 3,000 pixels" in capsys.readouterr().out
+
+
 def test_longer_images_are_left_out_and_counted(tmp_path):
     rows = ["1000,1000,5", "3073,10,2", "10,9000,3"]
     figures = _run(tmp_path, rows, "--max-side", "3072", "--patch", "16", "--shapes", "3")
@@ -175,7 +197,7 @@ def test_longer_images_are_left_out_and_counted(tmp_path):
     [
         (["500,700,1", "500,0,1"], [], "s.csv line 3: width is 0, expected 1 to 1000000"),
         (["500,seven,1"], [], "s.csv line 2: width is 'seven', expected a whole number"),
-        (["500,700,1"], ["--max-side", "400"], "all 1 images have a side beyond --max-side 400"),
+        (["500,700,1"], ["--max-side", "400"], "all 1 images have a side beyond 400 pixels"),
         (["500,700,1"], ["--shapes", "0"], "--shapes is 0; it must be 1 or more"),
         (["500,700,1"], ["--patch", "4"], "model.patch is 4"),
         (["500,700,1"], ["--measure", "tokens_5"], "policy 'tokens_5'; there are padded_to_patch, fixed"),

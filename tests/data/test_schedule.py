@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radmae_jax.data.batch import NO_RECORD
-from radmae_jax.data.schedule import Calls, Schedule, choose_moves, choose_rows, group_counts, one_pass
+from radmae_jax.data.leftovers import choose_moves, group_counts
+from radmae_jax.data.schedule import Calls, Schedule, choose_rows, one_pass
 
 
 @st.composite

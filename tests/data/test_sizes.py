@@ -49,6 +49,16 @@ def test_bad_rows_are_named(text, message, tmp_path):
         read_sizes(path)
 
 
+def test_a_damaged_file_is_named(tmp_path):
+    whole = gzip.compress(b"height,width\n" + b"100,200\n" * 1000)
+    (tmp_path / "s.csv.gz").write_bytes(whole[:-20])
+    with pytest.raises(ValueError, match=r"s\.csv\.gz cannot be read as CSV or CSV\.gz"):
+        read_sizes(tmp_path / "s.csv.gz")
+    (tmp_path / "t.csv").write_bytes(b"height,width\n" + b"1" * 200_000 + b",1\n")
+    with pytest.raises(ValueError, match=r"t\.csv line 2: field larger than"):
+        read_sizes(tmp_path / "t.csv")
+
+
 def test_sizes_of_a_manifest(tmp_path):
     rows = [
         {"path": str(i), "height": h, "width": w, "patient": "p"} for i, (h, w) in enumerate([(5, 6), (7, 6), (5, 6)])

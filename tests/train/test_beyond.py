@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import radmae_jax
 from radmae_jax.config import Bins, Config
 from radmae_jax.data.dataset import open_dataset
 from radmae_jax.data.images import downscale, read_image
@@ -46,6 +47,11 @@ def test_made_smaller_trained_on_and_counted(run_config, tmp_path, capsys):
     np.testing.assert_array_equal(changed, beyond)
     outcome = pretrain(config, tmp_path, devices=jax.devices()[:1])
     assert outcome.images == 48 and outcome.unreadable == 0 and np.isfinite(outcome.loss)
+    # What is reconstructed is what training would have seen.
+    record = int(np.flatnonzero(beyond)[0])
+    pretrained = radmae_jax.load(tmp_path)
+    panel = pretrained.reconstruct([pretrained.read(dataset.manifest.file(record))])[0]
+    assert panel.image.shape == tuple(dataset.source.sizes[record].tolist())
     said = capsys.readouterr().err
     assert f"{dataset.beyond} images are beyond the largest bucket and made smaller to fit it" in said
 

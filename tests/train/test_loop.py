@@ -147,7 +147,7 @@ def test_an_evaluation_that_is_not_finite_is_never_the_best(run_config, tmp_path
     state = radmae_jax.load(unbroken)
     with checkpoint.open_manager(tmp_path, 1) as manager:
         saved = {"params": state.params}
-        premises = checkpoint.Premises(0, "", "", "", "", "", ((), ()), 8, (9,), 1, 1, 1, 1, "", "", 1, {}, {})
+        premises = checkpoint.Premises(1, 0, "", "", "", "", "", ((), ()), 8, (9,), 1, 1, 1, 1, "", "", {}, {})
         for step, loss in enumerate([0.5, 0.1, float("nan"), 0.3], 1):
             losses = {"masked_valid": loss, "poster": 1.0, "images": 1.0}
             checkpoint.save(manager, saved, premises, Tally(), step, losses)
