@@ -29,7 +29,8 @@ def test_seconds_of_an_epoch_by_hand():
     assert times.of_epoch(found.named("padded_to_patch"), found.images["padded_to_patch"]) is None
     assert times.of_epoch(found.named("poster_dbb"), found.images["poster_dbb"]) is None
     seconds, whole = epoch_seconds(found, times)
-    assert seconds == {"fixed": 260.0, "grid_2": 90.0, "tokens_2": 90.0}
+    # One shape is that of `fixed`; two bins have lengths 2 and 4, and 2 was not measured.
+    assert seconds == {"fixed": 260.0, "grid_1": 260.0, "tokens_1": 260.0, "tokens_2": 90.0}
     measured = with_seconds(found, seconds, whole)
     two, fixed = measured.named("tokens_2"), measured.named("fixed")
     assert two.saving_vs_fixed.seconds == pytest.approx(100 * (1 - 90 / 260))
