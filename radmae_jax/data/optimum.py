@@ -44,7 +44,7 @@ def optimal_tables(
     lines in cost[j], which does not fall with j, so a lower envelope walked once answers all j.
 
     Images that are computed in groups leave leftovers, which move up to the next length or are completed with filler
-    rows, whichever is cheaper (schedule.choose_moves). That is the same programme with one more thing to remember: how
+    rows, whichever is cheaper (leftovers.choose_moves). That is the same programme with one more thing to remember: how
     many images, modulo the group, were covered when a length was last filled. Of tables that cost the same the one that
     costs least without groups is taken. Large archives, whose leftovers are less than one image in a hundred or for
     which it would take long, get the cheaper of two tables: the best where all leftovers move up, and the best without
