@@ -14,7 +14,6 @@ from radmae_jax.command import add_command, optional_config, write_figures
 from radmae_jax.config import Config, validate
 from radmae_jax.data.sizes import Sizes, sizes_named
 
-_MEASURED = ("fixed", "poster_dbb", "tokens_16")
 _WIDTH = 138  # characters of the widest table; a pipe has no width of its own
 _ANCHORS = 8  # lengths timed to know the seconds that a table is to be optimal in
 
@@ -54,7 +53,7 @@ def add_bench(commands: Any) -> None:
     saving.add_argument("--quantum", type=int, default=1, help="lengths of tokens_K are multiples of it (default: 1)")
     saving.add_argument(
         "--measure", nargs="*", metavar="POLICY",
-        help=f"time the programs of these policies here (default: {' '.join(_MEASURED)})",
+        help="time the programs of these policies here (default: fixed, poster_dbb and tokens_16, or the largest K)",
     )  # fmt: skip
     saving.add_argument("--repeats", type=int, default=5, help="how often each program is timed (default: 5)")
     saving.add_argument(
@@ -80,7 +79,7 @@ def _savings(options: argparse.Namespace, rest: list[str]) -> int:
     if options.measure is not None or options.cost == "seconds":
         from radmae_jax.bench.step_times import epoch_seconds, ratios, to_figures
 
-        names = options.measure or [name for name in _MEASURED if name in found.images]
+        names = options.measure or ["fixed", "poster_dbb", f"tokens_{16 if 16 in shapes else shapes[-1]}"]
         times = _time(config, sorted({n for name in names for n in found.named(name).lengths}), options)
         found = with_seconds(found, *epoch_seconds(found, times))
         compared = ratios(found, times)
