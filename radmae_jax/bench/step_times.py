@@ -18,7 +18,6 @@ from radmae_jax.model.mae import build
 from radmae_jax.train import sharding
 from radmae_jax.train.programs import compile_programs
 
-REPEATS = 5
 _KNOTS = 4096  # points of a price between lengths
 _SECONDS = 0.2  # a measurement takes at least this long, so that a call's launch does not show
 _LONG = 1.0  # seconds of a call beside which warming up does not show
@@ -73,7 +72,7 @@ class StepTimes:
 def time_programs(
     config: Config,
     lengths: list[int],
-    repeats: int = REPEATS,
+    repeats: int,
     rows: int = 0,
     told: Callable[[int], None] = lambda done: None,
 ) -> StepTimes:
