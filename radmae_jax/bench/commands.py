@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from radmae_jax.bench.savings import COSTS, SHAPES
+from radmae_jax.bench.savings import COSTS, SHAPES, savings, with_seconds, within
 from radmae_jax.command import add_command, optional_config, write_figures
 from radmae_jax.config import Config, validate
+from radmae_jax.data.binning import token_grids
 from radmae_jax.data.sizes import Sizes, sizes_named
+from radmae_jax.model.flops import training_flops
 
 _WIDTH = 138  # characters of the widest table; a pipe has no width of its own
 _ANCHORS = 8  # lengths timed to know the seconds that a table is to be optimal in
@@ -69,7 +71,6 @@ def add_bench(commands: Any) -> None:
 def _savings(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.bench import savings_report as report
     from radmae_jax.bench.plan import in_words, propose
-    from radmae_jax.bench.savings import savings, with_seconds, within
 
     config, sizes = _config_of(options, rest), sizes_named(options.sizes)
     cost = _cost_of(options, config, sizes)
@@ -126,12 +127,7 @@ def _cost_of(options: argparse.Namespace, config: Config, sizes: Sizes) -> Any:
     if options.cost == "tokens":
         return None
     if options.cost == "flops":
-        from radmae_jax.model.flops import training_flops
-
         return lambda tokens: training_flops(tokens, config.model)
-    from radmae_jax.bench.savings import within
-    from radmae_jax.data.binning import token_grids
-
     heights, widths, *_ = within(sizes, options.max_side)
     grids = token_grids(heights, widths, config.model.patch)
     tokens = grids.prod(axis=1, dtype=np.int64)

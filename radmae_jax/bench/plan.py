@@ -89,10 +89,10 @@ def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, counts: n
     table = make_table(config.bins, patch, heights, widths, counts)
     trained = np.flatnonzero(counts).astype(np.int32)
     beyond = int(table.is_beyond(heights, widths).sum())
+    sizes = table.fit(heights, widths)
     proposal = None
     if table.policy == "tokens":
         proposal = propose(*count_tokens(heights, widths, patch, counts), config.bins.quantum)
-    sizes = table.fit(heights, widths)
     bucket = table.assign(sizes[:, 0], sizes[:, 1])
     schedule = training_schedule(config, table, trained, bucket)
     bucket, (heights, widths) = bucket[trained], sizes[trained].T

@@ -161,10 +161,15 @@ class Ratio:
     most: float
 
 
+def _epochs(found: Savings, times: StepTimes) -> dict[str, tuple[float, ...]]:
+    """Seconds an epoch, a repeat each, of the policies whose programs were all measured."""
+    epochs = {p.name: times.of_epoch(p, found.images[p.name]) for p in found.policies}
+    return {name: seconds for name, seconds in epochs.items() if seconds is not None}
+
+
 def ratios(found: Savings, times: StepTimes) -> list[Ratio]:
     """Of `fixed` and `poster_dbb` to each other measured policy."""
-    epochs = {p.name: times.of_epoch(p, found.images[p.name]) for p in found.policies}
-    measured = {name: seconds for name, seconds in epochs.items() if seconds is not None}
+    measured = _epochs(found, times)
     listed = []
     for slower in ("fixed", "poster_dbb"):
         for faster in measured:
@@ -179,11 +184,7 @@ def ratios(found: Savings, times: StepTimes) -> list[Ratio]:
 def epoch_seconds(found: Savings, times: StepTimes) -> tuple[dict[str, float], float]:
     """Median seconds an epoch by policy, of those whose programs were all measured; and those of `padded_to_patch`,
     which has too many programs to measure, by the rates of the measured ones."""
-    known: dict[str, float] = {}
-    for policy in found.policies:
-        seconds = times.of_epoch(policy, found.images[policy.name])
-        if seconds is not None:
-            known[policy.name] = statistics.median(seconds)
+    known = {name: statistics.median(seconds) for name, seconds in _epochs(found, times).items()}
     exact = found.named("padded_to_patch")
     each = times.price(found.model, exact.lengths[-1])(np.array(exact.lengths))
     return known, known.get("padded_to_patch", float(found.images["padded_to_patch"] @ each))

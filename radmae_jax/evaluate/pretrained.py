@@ -39,8 +39,9 @@ class Pretrained:
         predict = jax.jit(make_predict(self.model, self.config.loss, self.config.train.seed))
         panels = []
         for at, image in enumerate(images):
-            table = make_table(self._bins(), model.patch, *np.array(image.shape)[:, None])
-            size = table.fit(*np.array(image.shape)[:, None])
+            heights, widths = np.array(image.shape)[:, None]
+            table = make_table(self._bins(), model.patch, heights, widths)
+            size = table.fit(heights, widths)
             rows, columns = table.grids(size[:, 0], size[:, 1])[0].tolist()
             image = downscale(image, (int(size[0, 0]), int(size[0, 1])))
             batch = empty_batch(1, rows * columns, model.patch, model.channels, self.config.data.dtype)
