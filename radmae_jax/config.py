@@ -50,7 +50,7 @@ class Bins:
 
 @dataclass(frozen=True)
 class Model:
-    """A ViT-MAE (He et al. 2022; Dosovitskiy et al. 2021 for the variants)."""
+    """A ViT-MAE (He et al. 2022) or ViT classifier (Dosovitskiy et al. 2021), whose encoders are the same."""
 
     variant: str = "B"  # Ti | S | B | L | H, or "custom" with the three fields below
     width: int = 0
@@ -66,6 +66,8 @@ class Model:
     resample: str = "bilinear"  # position tables at an image's grid: bilinear | bicubic (Hugging Face)
     decoder_positions: str = "2d"  # 2d | hf_flat (Hugging Face's one-dimensional resize)
     norm_eps: float = 1e-6  # LayerNorm; Hugging Face's configuration has 1e-12
+    gelu: str = "exact"  # exact (erf: PyTorch's) | tanh (its approximation: the original ImageNet-21k ViTs)
+    pool: str = "class"  # classifiers: class token, then nothing | mean of an image's own tokens, then LayerNorm
     init: str = "mae"  # mae: xavier-uniform (MAE appendix A.1) | hf: N(0, 0.02)
     dtype: str = "bfloat16"  # compute: bfloat16 | float32; parameters, softmax and losses are float32
     attention: str = "auto"  # auto | dense | chunked
@@ -139,6 +141,8 @@ _CHOICES = {
     ("model", "variant"): ("Ti", "S", "B", "L", "H", "custom"),
     ("model", "resample"): ("bilinear", "bicubic"),
     ("model", "decoder_positions"): ("2d", "hf_flat"),
+    ("model", "gelu"): ("exact", "tanh"),
+    ("model", "pool"): ("class", "mean"),
     ("model", "init"): ("mae", "hf"),
     ("model", "dtype"): ("bfloat16", "float32"),
     ("model", "attention"): ("auto", "dense", "chunked"),

@@ -8,28 +8,20 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from radmae_jax.config import Model
-from radmae_jax.model.patches import Masking, mask_tokens, real_pixels, to_unit
+from radmae_jax.model.encoder import Shape, compute_of, embed_tokens, encode, prepend
+from radmae_jax.model.patches import Masking, mask_tokens
 from radmae_jax.model.positions import sample_2d, sample_flat, sincos_table
 from radmae_jax.model.size import Size, decoder_size, encoder_size
 from radmae_jax.model.vit import Compute, Stack, dense, layer_norm
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(Shape):
     """What the parameters' shapes and the function depend on, apart from how it is computed."""
 
-    encoder: Size
     decoder: Size
-    patch: int
-    channels: int
-    table_side: int
     mask_ratio: float
-    resample: str
     decoder_positions: str
-
-    @property
-    def patch_values(self) -> int:
-        return self.patch * self.patch * self.channels
 
 
 class Reconstruction(NamedTuple):
@@ -71,12 +63,8 @@ class MAE(nn.Module):
         count = grid[:, 0] * grid[:, 1]
         masking = mask_tokens(noise, count, shape.mask_ratio)
         visible = jnp.take_along_axis(patches, masking.visible[..., None], axis=1)
-        inside = real_pixels(masking.visible, grid, extent, shape.patch, shape.channels)
-        x = jnp.where(inside, to_unit(visible), 0.0).astype(dtype)
-        x = dense(shape.encoder.width, compute, "patch_embed")(x)
-        x = x + sample_2d(encoder_table, side, masking.visible, grid, shape.resample).astype(dtype)
-        x = _prepend((class_token + encoder_table[None, None, 0]).astype(dtype), x)
-        x = Stack(shape.encoder, compute, name="encoder")(x, masking.kept + 1)
+        x = embed_tokens(shape, compute, visible, masking.visible, grid, extent, encoder_table, class_token)
+        x = encode(shape, compute, x, masking.kept + 1)
         x = layer_norm(compute, "encoder_norm")(x).astype(dtype)
 
         x = dense(shape.decoder.width, compute, "decoder_embed")(x)
@@ -91,7 +79,7 @@ class MAE(nn.Module):
         else:
             positions = sample_flat(decoder_table, tokens, grid)
         y = y + positions.astype(dtype)
-        y = _prepend(x[:, :1] + decoder_table[None, None, 0].astype(dtype), y)
+        y = prepend(x[:, :1] + decoder_table[None, None, 0].astype(dtype), y)
         y = Stack(shape.decoder, compute, name="decoder")(y, count + 1)
         y = layer_norm(compute, "decoder_norm")(y).astype(dtype)
         prediction = dense(shape.patch_values, compute, "decoder_pred")(y)[:, 1:]
@@ -101,11 +89,10 @@ class MAE(nn.Module):
 def build(config: Model) -> MAE:
     """The model a configuration describes."""
     architecture = Architecture(
-        encoder_size(config), decoder_size(config), config.patch, config.channels, config.table_side, config.mask_ratio,
-        config.resample, config.decoder_positions,
+        encoder_size(config), config.patch, config.channels, config.table_side, config.resample,
+        decoder_size(config), config.mask_ratio, config.decoder_positions,
     )  # fmt: skip
-    compute = Compute(config.dtype, config.norm_eps, config.init, config.attention, config.remat, config.unroll)
-    return MAE(architecture, compute)
+    return MAE(architecture, compute_of(config))
 
 
 def init(model: MAE, key: jax.Array) -> dict:
@@ -118,7 +105,3 @@ def init(model: MAE, key: jax.Array) -> dict:
 
 def _table(side: int, width: int) -> jax.Array:
     return jnp.asarray(sincos_table(side, width))
-
-
-def _prepend(token: jax.Array, x: jax.Array) -> jax.Array:
-    return jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, x.shape[2])), x], axis=1)

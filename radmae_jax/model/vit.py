@@ -17,6 +17,7 @@ class Compute:
 
     dtype: str = "float32"
     norm_eps: float = 1e-6
+    gelu: str = "exact"
     init: str = "mae"
     attention: str = "auto"
     remat: bool = False
@@ -55,7 +56,7 @@ class Block(nn.Module):
         y = attend(query, key, value, lengths, compute.attention)
         x = x + dense(size.width, compute, "out")(y.reshape(*y.shape[:2], size.width))
         y = layer_norm(compute, "norm2")(x).astype(dtype)
-        y = nn.gelu(dense(4 * size.width, compute, "fc1")(y), approximate=False)
+        y = nn.gelu(dense(4 * size.width, compute, "fc1")(y), approximate=compute.gelu == "tanh")
         return x + dense(size.width, compute, "fc2")(y), None
 
 
