@@ -1,9 +1,10 @@
-"""Token counts to floating-point operations of a ViT-MAE, by arithmetic: numpy only.
+"""Token counts to floating-point operations of a ViT-MAE or a ViT classifier, by arithmetic: numpy only.
 
 A layer of width d on N tokens costs 24 N d^2 + 4 N^2 d (projections and MLP, then attention); a multiply-add is two.
 The encoder sees the visible tokens and the class token, the decoder all tokens and the class token; the patch
-embedding runs on visible patches only. Training is three times the forward pass. XLA's own count is not used: it
-counts the body of a layer loop once and Pallas kernels hardly at all.
+embedding runs on visible patches only. A classifier embeds all patches and encodes them and the class token. Training
+is three times the forward pass. XLA's own count is not used: it counts the body of a layer loop once and Pallas kernels
+hardly at all.
 """
 
 import numpy as np
@@ -32,6 +33,14 @@ def forward_flops(tokens: np.ndarray | int, config: Model) -> np.ndarray:
     return embed + stack_flops(visible + 1, encoder) + bridge + stack_flops(n + 1, decoder) + predict
 
 
+def classifier_flops(tokens: np.ndarray | int, config: Model, classes: int) -> np.ndarray:
+    """Forward FLOPs of a classifier for images of `tokens` tokens, float64 of the same shape."""
+    encoder = encoder_size(config)
+    n = np.asarray(tokens, np.float64)
+    embed = 2 * n * (config.patch * config.patch * config.channels) * encoder.width
+    return embed + stack_flops(n + 1, encoder) + 2 * encoder.width * classes
+
+
 def training_flops(tokens: np.ndarray | int, config: Model) -> np.ndarray:
-    """FLOPs of forward and backward."""
+    """FLOPs of the MAE's forward and backward passes."""
     return TRAINING_FACTOR * forward_flops(tokens, config)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from radmae_jax.config import Model
 
-_VARIANTS = {  # width, layers, heads: Dosovitskiy et al. 2021, table 1; Ti and S: Touvron et al. 2021, table 1
+VARIANTS = {  # width, layers, heads: Dosovitskiy et al. 2021, table 1; Ti and S: Touvron et al. 2021, table 1
     "Ti": (192, 12, 3),
     "S": (384, 12, 6),
     "B": (768, 12, 12),
@@ -33,7 +33,7 @@ def encoder_size(model: Model) -> Size:
         return Size(*own)
     if own != (0, 0, 0):
         raise ValueError(f"config.model.variant is {model.variant!r}, with width, layers, heads {own}: say 'custom'")
-    return Size(*_VARIANTS[model.variant])
+    return Size(*VARIANTS[model.variant])
 
 
 def decoder_size(model: Model) -> Size:

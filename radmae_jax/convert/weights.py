@@ -1,0 +1,145 @@
+"""A model apart from any run or file format: its tensors by our names, and what must be known to run them."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from radmae_jax.config import Model
+from radmae_jax.model import classifier, mae
+
+Tensors = dict[str, np.ndarray]
+
+KINDS = ("mae", "encoder", "classifier")
+
+
+class ConvertError(ValueError):
+    """Weights that cannot be taken as they are; the message names the tensor or the setting."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a pixel was when the model was trained; the model itself sees stored integers over their dtype's maximum."""
+
+    intensity: str = ""  # config.data.intensity; empty where unknown (natural images)
+    dtype: str = "uint8"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Float32 tensors by our names: `encoder/3/query/kernel` is layer 3 of the scanned leaf.
+
+    Kernels are [in, out], a patch is flattened as (y, x, channel), position tables are [1 + side * side, width] with
+    the class token's row first. An `encoder` is a classifier without a head.
+    """
+
+    kind: str  # mae | encoder | classifier
+    model: Model
+    tensors: Tensors
+    classes: tuple[str, ...] = ()
+    pixels: Pixels = Pixels()
+    norm_pix: bool = False  # mae: predictions are of patches without their own mean and deviation
+    recipe: dict[str, Any] = field(default_factory=dict)  # how it was trained, for the model card; no paths, no names
+    notes: tuple[str, ...] = ()  # what was changed or left out on the way here
+
+
+def shapes_of(kind: str, model: Model, classes: int) -> dict[str, tuple[int, ...]]:
+    """Every tensor a model of this kind has, by our names, with its shape."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    if kind == "mae":
+        variables = jax.eval_shape(lambda k: mae.init(mae.build(model), k), key)
+    elif kind in KINDS:
+        heads = classes if kind == "classifier" else 0
+        variables = jax.eval_shape(lambda k: classifier.init(classifier.build(model, heads), k), key)
+    else:
+        raise ConvertError(f"kind {kind!r}; it must be one of {', '.join(KINDS)}")
+    flat = _flatten(variables["params"], variables.get("tables", {}), lambda leaf: [leaf.shape[1:]] * leaf.shape[0])
+    return {name: tuple(getattr(leaf, "shape", leaf)) for name, leaf in flat.items()}
+
+
+def from_variables(params: dict, tables: dict) -> Tensors:
+    """Parameter and table trees, of numpy or jax arrays, to tensors by name."""
+    params, tables = jax.device_get((params, tables))
+    flat = _flatten(params, tables, list)
+    return {name: np.asarray(leaf) for name, leaf in flat.items()}
+
+
+def to_variables(weights: Weights) -> dict[str, Any]:
+    """The trees that the model's `apply` takes: {"params": ..., "tables": ...}, tables of an MAE only."""
+    params: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
+    layers: dict[str, list[np.ndarray]] = {}
+    for name, tensor in sorted(weights.tensors.items(), key=lambda item: _order(item[0])):
+        stack, _, rest = name.partition("/")
+        if rest and rest.split("/")[0].isdigit():
+            _, leaf = rest.split("/", 1)
+            layers.setdefault(f"{stack}/blocks/{leaf}", []).append(tensor)
+        elif weights.kind == "mae" and name in ("positions", "decoder_positions"):
+            tables["encoder_positions" if name == "positions" else name] = tensor
+        else:
+            _put(params, name, tensor)
+    for name, stacked in layers.items():
+        _put(params, name, np.stack(stacked))
+    return {"params": params, **({"tables": tables} if tables else {})}
+
+
+def check(weights: Weights) -> Weights:
+    """The weights, if they are exactly what the model has: every tensor, its shape, float32, finite."""
+    expected = shapes_of(weights.kind, weights.model, len(weights.classes))
+    for name in sorted(expected.keys() - weights.tensors.keys()):
+        raise ConvertError(f"tensor {name} is missing")
+    for name in sorted(weights.tensors.keys() - expected.keys()):
+        raise ConvertError(f"tensor {name} is not part of this model ({weights.kind})")
+    for name, shape in expected.items():
+        tensor = weights.tensors[name]
+        if tensor.shape != shape:
+            raise ConvertError(f"tensor {name} is {list(tensor.shape)}; this model has {list(shape)}")
+        if tensor.dtype != np.float32:
+            raise ConvertError(f"tensor {name} is {tensor.dtype}; it must be float32")
+        if not np.isfinite(tensor).all():
+            raise ConvertError(f"tensor {name} holds {np.count_nonzero(~np.isfinite(tensor))} values not finite")
+    return weights
+
+
+def encoder_of(weights: Weights) -> Weights:
+    """The encoder alone, without decoder or head; says what is left out."""
+    if weights.kind == "encoder":
+        return weights
+    wanted = shapes_of("encoder", weights.model, 0)
+    left = "decoder" if weights.kind == "mae" else "head"
+    tensors = {name: weights.tensors[name] for name in wanted}
+    note = f"the {left} is left out ({len(weights.tensors) - len(wanted)} tensors)"
+    return replace(weights, kind="encoder", tensors=tensors, classes=(), notes=(*weights.notes, note))
+
+
+def _flatten(params: dict, tables: dict, unstack: Any) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+
+    def walk(tree: dict, prefix: str) -> None:
+        for key, value in tree.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, dict):
+                walk(value, f"{name}/")
+            elif "/blocks/" in f"/{name}":
+                stack, leaf = name.split("/blocks/")
+                flat.update({f"{stack}/{layer}/{leaf}": part for layer, part in enumerate(unstack(value))})
+            else:
+                flat[name] = value
+
+    walk(params, "")
+    for name, table in tables.items():
+        flat["positions" if name == "encoder_positions" else name] = table
+    return flat
+
+
+def _put(tree: dict[str, Any], name: str, leaf: np.ndarray) -> None:
+    *folders, last = name.split("/")
+    for folder in folders:
+        tree = tree.setdefault(folder, {})
+    tree[last] = leaf
+
+
+def _order(name: str) -> list[tuple[bool, int, str]]:
+    """Layers by number, not as texts."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in name.split("/")]
