@@ -53,7 +53,7 @@ def write_safetensors(path: Path, tensors: Tensors) -> None:
     from safetensors.numpy import save_file
 
     temporary = path.with_name(f".{path.name}")
-    save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, temporary, metadata={"format": "pt"})
+    save_file({name: np.asarray(x, order="C") for name, x in tensors.items()}, temporary, metadata={"format": "pt"})
     temporary.replace(path)
 
 

@@ -1,14 +1,18 @@
 """Files and directories of any format to Weights, and Weights to a directory of any format."""
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from radmae_jax import __version__
 from radmae_jax.config import Model, from_dict, to_dict
 from radmae_jax.convert import huggingface
 from radmae_jax.convert.adapt import fold_scaling
+from radmae_jax.convert.card import card_of
+from radmae_jax.convert.example import example_of
 from radmae_jax.convert.files import (
     check_sums,
     checksum,
@@ -18,16 +22,18 @@ from radmae_jax.convert.files import (
     write_torch,
 )
 from radmae_jax.convert.forms import Layout, to_ours, to_theirs
+from radmae_jax.convert.goldens import make_goldens, to_tensors
 from radmae_jax.convert.infer import Description, guess_format, infer, respell, with_class_row
 from radmae_jax.convert.names import FORMATS, rules_for
-from radmae_jax.convert.weights import ConvertError, Pixels, Tensors, Weights, check, shapes_of
+from radmae_jax.convert.weights import ConvertError, Pixels, Tensors, Weights, check, plain_facts, shapes_of
 from radmae_jax.figures import to_json
 from radmae_jax.model.size import encoder_size
 
 OWN = "radmae"  # our names in a directory, for radmae_jax itself
 WRITTEN = ("huggingface", "timm", "mae_pth", OWN)
 CARD = "radmae.json"
-_FILE = "model.safetensors"
+TENSORS = "model.safetensors"
+GOLDENS = "goldens.safetensors"
 
 
 def read_weights(
@@ -70,51 +76,66 @@ def read_weights(
     return check(fold_scaling(weights, described.mean, described.deviation))
 
 
-def write_weights(weights: Weights, folder: Path, form: str) -> Weights:
-    """Writes a directory of a format; returns the weights as written.
+def write_weights(weights: Weights, folder: Path, form: str) -> None:
+    """Writes a directory of a format, whole or not at all.
 
-    The directory holds the tensors as safetensors (for mae_pth also as the .pth that the original code reads), the
-    format's own configuration, and radmae.json: what the format does not say, and a checksum for every tensor.
+    It holds the tensors as safetensors (for mae_pth also as the .pth that the original code reads), the format's own
+    configuration, goldens, a model card and a program that runs it, and radmae.json: what the format does not say, and
+    a checksum for every tensor.
     """
     check(weights)
     _refuse_losses(weights, form)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConvertError(f"{folder} exists and is not an empty directory")
-    tensors = weights.tensors
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as unfinished:
+        whole = Path(unfinished) / folder.name
+        whole.mkdir()
+        _write(weights, whole, form)
+        whole.replace(folder)
+
+
+def _write(weights: Weights, folder: Path, form: str) -> None:
+    tensors, model = weights.tensors, weights.model
     if form != OWN:
-        tensors = to_theirs(
-            tensors, rules_for(form, weights.kind, weights.model.pool), _layout(weights.model, weights.kind)
-        )
+        tensors = to_theirs(tensors, rules_for(form, weights.kind, model.pool), _layout(model, weights.kind))
     if form == "huggingface" and weights.kind == "encoder":  # ViTModel has no prefix of its own
         tensors = {name.removeprefix("vit."): tensor for name, tensor in tensors.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(folder / _FILE, tensors)
+    goldens = to_tensors(make_goldens(weights))
+    write_safetensors(folder / TENSORS, tensors)
+    write_safetensors(folder / GOLDENS, goldens)
     if form == "huggingface":
         huggingface.write_configs(weights, folder)
     elif form == "mae_pth":
         write_torch(folder / "model.pth", tensors)
+        shutil.copy(Path(__file__).with_name("plain_torch.py"), folder / "vit_mae.py")
+    if form != OWN:
+        (folder / "example.py").write_text(example_of(weights, form))
+    (folder / "README.md").write_text(card_of(weights, form))
     card = {
         "format": form,
         "radmae_jax": __version__,
         "kind": weights.kind,
-        "model": to_dict(weights.model),
+        "model": to_dict(model),
+        "plain": plain_facts(weights),
         "classes": list(weights.classes),
         "pixels": asdict(weights.pixels),
         "norm_pix": weights.norm_pix,
         "recipe": weights.recipe,
         "notes": list(weights.notes),
         "sha256": {name: checksum(tensor) for name, tensor in tensors.items()},
+        "goldens_sha256": {name: checksum(tensor) for name, tensor in goldens.items()},
     }
     (folder / CARD).write_text(to_json(card, indent=2) + "\n")
-    return weights
 
 
 def read_card(folder: Path) -> dict[str, Any]:
     """radmae.json of an exported directory, its fields there."""
     try:
         card = json.loads((folder / CARD).read_text())
-        missing = [name for name in ("format", "kind", "model", "classes", "pixels", "sha256") if name not in card]
+        fields = ("format", "kind", "model", "classes", "pixels", "sha256", "goldens_sha256")
+        missing = [name for name in fields if name not in card]
     except (OSError, ValueError, TypeError) as error:
         raise ConvertError(f"{folder.name}/{CARD} cannot be read: {error}") from error
     if missing:
@@ -127,8 +148,8 @@ def _read_exported(folder: Path, form: str) -> Weights:
     card = read_card(folder)
     if form and form != card["format"]:
         raise ConvertError(f"{folder.name} is in format {card['format']!r}, not {form!r}")
-    theirs = read_safetensors(folder / _FILE)
-    check_sums(theirs, card["sha256"], f"{folder.name}/{_FILE}")
+    theirs = read_safetensors(folder / TENSORS)
+    check_sums(theirs, card["sha256"], f"{folder.name}/{TENSORS}")
     model = from_dict(Model, card["model"], f"{CARD}: model")
     none, one = (0.0,) * model.channels, (1.0,) * model.channels
     described = Description(card["kind"], model, tuple(card["classes"]), none, one, bool(card.get("norm_pix")))
@@ -184,10 +205,10 @@ def _tensors_of(path: Path) -> tuple[Tensors, dict[str, Any]]:
                 raise ConvertError(f"{path.name}/{name}: tensor {twice} is given twice")
             tensors |= part
         return tensors, {}
-    for name in (_FILE, "pytorch_model.bin"):
+    for name in (TENSORS, "pytorch_model.bin"):
         if (path / name).is_file():
             return read_tensors(path / name)
-    raise ConvertError(f"{path} has no {_FILE} and no pytorch_model.bin")
+    raise ConvertError(f"{path} has no {TENSORS} and no pytorch_model.bin")
 
 
 def _timm_scaling(folder: Path, described: Description) -> Description:

@@ -8,6 +8,7 @@ import numpy as np
 
 from radmae_jax.config import Model
 from radmae_jax.model import classifier, mae
+from radmae_jax.model.size import encoder_size
 
 Tensors = dict[str, np.ndarray]
 
@@ -100,6 +101,13 @@ def check(weights: Weights) -> Weights:
         if not np.isfinite(tensor).all():
             raise ConvertError(f"tensor {name} holds {np.count_nonzero(~np.isfinite(tensor))} values not finite")
     return weights
+
+
+def plain_facts(weights: Weights) -> dict[str, Any]:
+    """What a program of another library must be told beside the tensors."""
+    names = ("patch", "decoder_heads", "mask_ratio", "resample", "decoder_positions", "norm_eps", "gelu", "pool")
+    facts = {name: getattr(weights.model, name) for name in names}
+    return facts | {"heads": encoder_size(weights.model).heads, "norm_pix": weights.norm_pix}
 
 
 def encoder_of(weights: Weights) -> Weights:
