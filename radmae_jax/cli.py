@@ -17,6 +17,7 @@ from radmae_jax.config_file import from_arguments
 
 _TOO_MANY_BAD = 3
 _STOPPED = 4
+_TASKS = {"pretrain": "reconstruct", "finetune": "classify"}  # command to the config.task.kind it trains
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def _without_config(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="radmae", description="Pre-trains ViT-MAE models on radiographs of any size. Not a medical device."
+        prog="radmae", description="Pre-trains and fine-tunes ViTs on radiographs of any size. Not a medical device."
     )
     parser.add_argument("--version", action="version", version=f"radmae_jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -86,11 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("--broken", type=float, default=0.0, help="share of files broken in six ways")
     phantom.add_argument("--workers", type=int, default=2)
 
-    pretrain = add_command(
-        commands, "pretrain", _pretrain, "train a masked autoencoder, or go on training", config=True
-    )
-    pretrain.add_argument("--workdir", type=Path, required=True)
-    pretrain.add_argument("--profile", action="store_true", help="write a trace of a few steps to WORKDIR/profile")
+    for name, trained in (("pretrain", "a masked autoencoder"), ("finetune", "a classifier of labelled images")):
+        train = add_command(commands, name, _train, f"train {trained}, or go on training", config=True)
+        train.add_argument("--workdir", type=Path, required=True)
+        train.add_argument("--profile", action="store_true", help="write a trace of a few steps to WORKDIR/profile")
 
     reconstruct = add_command(
         commands, "reconstruct", _reconstruct, "pictures of what a trained model makes of image files"
@@ -176,11 +176,10 @@ def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any, Any]:
     from radmae_jax.data.sizes import sizes_named
 
     if sizes is None or sizes.endswith(".parquet"):
-        from radmae_jax.data.dataset import open_archive, training_counts
+        from radmae_jax.data.dataset import open_archive
 
-        config = replace(config, data=replace(config.data, manifest=sizes or config.data.manifest))
-        manifest, split = open_archive(config)
-        return manifest.heights, manifest.widths, training_counts(split, len(manifest.heights))
+        archive = open_archive(replace(config, data=replace(config.data, manifest=sizes or config.data.manifest)))
+        return archive.manifest.heights, archive.manifest.widths, archive.training_counts()
     heights, widths, counts = sizes_named(sizes)
     heights, widths = np.repeat(heights, counts), np.repeat(widths, counts)
     return heights, widths, np.ones(len(heights), np.int64)
@@ -202,15 +201,18 @@ def _phantom(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def _pretrain(options: argparse.Namespace, rest: list[str]) -> int:
-    from radmae_jax.train.loop import pretrain
+def _train(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.train.loop import train_run
     from radmae_jax.train.watch import RunStopped
 
     config = from_arguments(rest)
+    kind = _TASKS[options.command]
+    if config.task.kind != kind:
+        raise ValueError(f"config.task.kind is {config.task.kind!r}; `radmae {options.command}` trains {kind!r}")
     try:
-        outcome = pretrain(config, options.workdir, profile=options.profile)
+        outcome = train_run(config, options.workdir, profile=options.profile)
     except RunStopped as stopped:
-        print(f"radmae pretrain: {stopped}", file=sys.stderr)
+        print(f"radmae {options.command}: {stopped}", file=sys.stderr)
         return _STOPPED
     write_figures(options.json, asdict(outcome))
     print(

@@ -76,6 +76,16 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Task:
+    """What the model is trained to do."""
+
+    kind: str = "reconstruct"  # reconstruct: hidden patches, a ViT-MAE | classify: a label, a ViT classifier
+    label: str = ""  # classify: the manifest's column to predict; records without a value take no part
+    # classify: its values in the order of the head's outputs; empty: those of the training records, sorted
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Loss:
     """What the reconstruction is scored by."""
 
@@ -111,10 +121,10 @@ class Train:
     rows: int = 0  # rows of every program; 0: the most that keep rows * length <= tokens_per_device
     tokens_per_device: int = 8192  # bound on a program's tokens a device when rows is 0
     checkpoint_every: int = 500  # 0: only at evaluations and at the end
-    keep_checkpoints: int = 2  # newest ones kept, beside the best by validation loss
+    keep_checkpoints: int = 2  # newest ones kept, beside the best by validation
     evaluate_every: int = 500  # 0: never
     evaluate_images: int = 512  # validation images, the first of a seeded order
-    panels_every: int = 500  # 0: never
+    panels_every: int = 500  # pictures of reconstructions; 0: never
     panel_images: int = 4
     max_nonfinite_steps: int = 3  # steps not applied before the run stops
     profile_steps: int = 5  # steps traced under --profile
@@ -122,11 +132,12 @@ class Train:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a pre-training run depends on, except the data itself."""
+    """Everything a run depends on, except the data itself."""
 
     data: Data = field(default_factory=Data)
     bins: Bins = field(default_factory=Bins)
     model: Model = field(default_factory=Model)
+    task: Task = field(default_factory=Task)
     loss: Loss = field(default_factory=Loss)
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
@@ -146,6 +157,7 @@ _CHOICES = {
     ("model", "init"): ("mae", "hf"),
     ("model", "dtype"): ("bfloat16", "float32"),
     ("model", "attention"): ("auto", "dense", "chunked"),
+    ("task", "kind"): ("reconstruct", "classify"),
     ("loss", "kind"): ("masked_valid", "poster"),
     ("loss", "weighting"): ("pixel", "image"),
 }
@@ -188,10 +200,15 @@ def validate(config: Config) -> Config:
     for name, value, low, high in limits:
         if not low <= value <= high:
             raise ValueError(f"config.{name} is {value}; it must be from {low} to {high}")
-    if config.loss.kind == "masked_valid" and model.mask_ratio == 0:
+    task = config.task
+    if task.kind == "reconstruct" and config.loss.kind == "masked_valid" and model.mask_ratio == 0:
         raise ValueError(
             "config.model.mask_ratio is 0; with config.loss.kind 'masked_valid' nothing would be trained on"
         )
+    if task.kind == "classify" and not task.label:
+        raise ValueError("config.task.label is ''; with config.task.kind 'classify' it must name a label column")
+    if task.classes and (len(task.classes) < 2 or len(set(task.classes)) < len(task.classes)):
+        raise ValueError(f"config.task.classes is {task.classes}; there must be at least 2, and none twice")
     if model.channels == 2:
         raise ValueError("config.model.channels is 2; it must be 1 or 3")
     if bins.policy in ("tokens", "exact") and bins.pad_tokens == "poster":
@@ -238,8 +255,9 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str = "config") -> T:
         if dataclasses.is_dataclass(hint):
             chosen[name] = from_dict(typing.cast(type, hint), value, f"{where}.{name}")
         elif typing.get_origin(hint) is tuple:
-            if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
-                raise ValueError(f"{where}.{name} is {value!r}; it must be a tuple of whole numbers")
+            of, plural = (int, "whole numbers") if typing.get_args(hint)[0] is int else (str, "texts")
+            if not isinstance(value, list | tuple) or not all(type(item) is of for item in value):
+                raise ValueError(f"{where}.{name} is {value!r}; it must be a tuple of {plural}")
             chosen[name] = tuple(value)
         elif hint is float and type(value) in (int, float):
             chosen[name] = float(value)

@@ -10,7 +10,7 @@ import numpy as np
 
 from radmae_jax.bench.plan import Plan, draw_plan, make_plan, summary_of
 from radmae_jax.config_file import load_file
-from radmae_jax.data.dataset import open_dataset, training_counts
+from radmae_jax.data.dataset import open_dataset
 from radmae_jax.data.index import index
 from radmae_jax.data.phantom import make_phantoms
 from radmae_jax.progress import advancing
@@ -43,7 +43,7 @@ class Demo:
 def demo(workdir: Path) -> Demo:
     """Runs every part and says what it did; goes on where an earlier demo in the same folder was stopped."""
     from radmae_jax.evaluate.reconstruct import reconstruct
-    from radmae_jax.train.loop import pretrain
+    from radmae_jax.train.loop import train_run
 
     started = time.perf_counter()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -64,14 +64,13 @@ def demo(workdir: Path) -> Demo:
     config = replace(config, data=replace(config.data, manifest=str(manifest)))
     dataset = open_dataset(config)
     heights, widths = dataset.manifest.heights, dataset.manifest.widths
-    counts = training_counts(dataset.split, len(heights))
-    plan = make_plan(config, heights, widths, counts)
+    plan = make_plan(config, heights, widths, dataset.training_counts())
     _say(3, "plan: which images share a batch is decided before training")
     print("   " + summary_of(plan).replace("\n", "\n   "))
     draw_plan(plan, workdir / "plan.png")
 
     _say(4, f"pre-train a small ViT-MAE in {run}")
-    outcome = pretrain(config, run)
+    outcome = train_run(config, run)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
     validations = [line["validation"] for line in lines if "validation" in line]

@@ -16,7 +16,7 @@ from pydicom.data import get_testdata_file
 
 from radmae_jax.config import Bins, Config, Data, Model, Optim, Train
 from radmae_jax.data.index import index
-from radmae_jax.train.loop import pretrain
+from radmae_jax.train.loop import train_run
 
 NAMES = [f"{image}_{encoding}.dcm" for image in ("RG1", "RG3") for encoding in ("UNCR", "UNCI", "J2KR", "J2KI")]
 
@@ -49,7 +49,7 @@ def main() -> int:
             checkpoint_every=25,
         ),
     )  # fmt: skip
-    outcome = pretrain(config, options.out / "run")
+    outcome = train_run(config, options.out / "run")
     print(f"{outcome.step} steps, loss {outcome.loss:.4f}; look at {options.out / 'run' / 'panels'}")
     return 0
 

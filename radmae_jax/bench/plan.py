@@ -12,7 +12,7 @@ from radmae_jax.data.binning import count_tokens, make_table, token_grids
 from radmae_jax.data.leftovers import scheduled_tokens
 from radmae_jax.data.optimum import optimal_tables
 from radmae_jax.data.schedule import training_schedule
-from radmae_jax.model.flops import training_flops
+from radmae_jax.model.flops import TRAINING_FACTOR, classifier_flops, training_flops
 
 # What is tried for the proposal, and how much more than the least scheduled tokens it may cost to compile fewer
 # programs and to keep larger groups.
@@ -100,10 +100,10 @@ def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, counts: n
     real = token_grids(heights, widths, patch).prod(axis=1, dtype=np.int64)
     tokens, ideal = int(real.sum()), int(lengths[bucket].sum())
     groups = np.asarray(schedule.groups_per_bucket)
-    flops = float(np.sum(groups * schedule.group * training_flops(lengths, config.model)))
+    flops = float(np.sum(groups * schedule.group * _training_flops(lengths, config)))
     sides = token_grids(np.array([heights.max()]), np.array([widths.max()]), patch)
     largest = max(int(sides.max()) ** 2, int(lengths[-1]))
-    fixed_flops = len(real) * float(training_flops(np.asarray(largest), config.model))
+    fixed_flops = len(real) * float(_training_flops(np.asarray(largest), config))
     buckets = []
     for at, length in enumerate(table.lengths):
         own = real[bucket == at]
@@ -137,6 +137,13 @@ def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, counts: n
         proposal=proposal,
         image_tokens=real,
     )
+
+
+def _training_flops(tokens: np.ndarray, config: Config) -> np.ndarray:
+    """FLOPs of the task's model; a head whose classes are not named is not counted."""
+    if config.task.kind == "classify":
+        return TRAINING_FACTOR * classifier_flops(tokens, config.model, len(config.task.classes))
+    return training_flops(tokens, config.model)
 
 
 def propose(tokens: np.ndarray, images: np.ndarray, quantum: int = 1) -> Proposal:

@@ -14,9 +14,9 @@ from radmae_jax.config import Config, Model
 from radmae_jax.data.batch import Batch, empty_batch
 from radmae_jax.data.schedule import choose_rows
 from radmae_jax.model.flops import training_flops
-from radmae_jax.model.mae import build
 from radmae_jax.train import sharding
 from radmae_jax.train.programs import compile_programs
+from radmae_jax.train.reconstruction import reconstruction
 
 _KNOTS = 4096  # points of a price between lengths
 _SECONDS = 0.2  # a measurement takes at least this long, so that a call's launch does not show
@@ -94,7 +94,7 @@ def time_programs(
     ascending = tuple(sorted(lengths))
     each = choose_rows(ascending, config.bins.group, devices, wanted, config.train.tokens_per_device)
     programs = compile_programs(
-        config, build(config.model), mesh, ascending, each, steps_per_epoch=1,
+        config, reconstruction(config), mesh, ascending, each, steps_per_epoch=1,
         training=set(range(len(ascending))), validation=set(), told=lambda program: told(int(program.tokens > 0)),
     )  # fmt: skip
     state, gathered = programs.init(), programs.empty()

@@ -1,11 +1,11 @@
-"""A configuration and a manifest to everything a run reads by: split, bucket table, schedule and pixel source."""
+"""A configuration and a manifest to everything a run reads by: split, labels, bucket table, schedule, pixel source."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from radmae_jax.config import Config
+from radmae_jax.config import Config, Task
 from radmae_jax.data.binning import BucketTable, make_table
 from radmae_jax.data.loader import Source
 from radmae_jax.data.manifest import Manifest, read_manifest
@@ -13,24 +13,51 @@ from radmae_jax.data.schedule import Schedule, training_schedule
 from radmae_jax.data.splits import Split, make_split, read_split, write_split
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """An opened archive; records are rows of the manifest."""
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """An opened archive of N images; records are rows of the manifest."""
 
     manifest: Manifest
     split: Split
+    classes: tuple[str, ...]  # of the task's label, in the order of their codes; empty without one
+    labels: np.ndarray  # int32 [N, T], codes into `classes`, -1 unknown; T is 1 for a task with a label, else 0
+
+    def records(self, side: str) -> np.ndarray:
+        """int32, ascending: the records of one side that take part, which are those of known labels."""
+        records = self.split.records(side)
+        return records[np.all(self.labels[records] >= 0, axis=1)]
+
+    def left_out(self, side: str) -> int:
+        """How many records of one side take no part."""
+        return len(self.split.records(side)) - len(self.records(side))
+
+    def training_counts(self) -> np.ndarray:
+        """1 for each record that is trained on and 0 for the others, int64 [N]."""
+        counts = np.zeros(len(self.manifest), np.int64)
+        counts[self.records("train")] = 1
+        return counts
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(Archive):
+    """An archive as it is read: every record's bucket, and where its pixels are."""
+
     table: BucketTable
     bucket: np.ndarray  # int32 [N], every record's
     beyond: int  # images larger than the largest bucket: downscaled, or in extra buckets
     source: Source
 
     def schedule(self, config: Config) -> Schedule:
-        """The training schedule over the split's training records."""
-        return training_schedule(config, self.table, self.split.records("train"), self.bucket)
+        """The training schedule over the training records that take part."""
+        return training_schedule(config, self.table, self.records("train"), self.bucket)
 
 
-def open_archive(config: Config) -> tuple[Manifest, Split]:
-    """Reads the manifest and its split, which is made and stored beside it if there is none yet."""
+def open_archive(config: Config) -> Archive:
+    """Reads the manifest and its split, which is made and stored beside it if there is none yet.
+
+    Errors: ValueError for a label column that does not exist, fewer than two classes among the training records, or
+    one that `config.task.classes` does not name.
+    """
     if not config.data.manifest:
         raise ValueError("config.data.manifest is empty; it must name the Parquet file that `radmae index` wrote")
     manifest = read_manifest(Path(config.data.manifest))
@@ -39,14 +66,44 @@ def open_archive(config: Config) -> tuple[Manifest, Split]:
         if config.data.split:
             raise FileNotFoundError(f"config.data.split is {config.data.split}: no such file; `radmae split` makes one")
         write_split(make_split(manifest), split_path)
-    return manifest, read_split(split_path, manifest)
+    split = read_split(split_path, manifest)
+    if config.task.kind != "classify":
+        return Archive(manifest, split, (), np.empty((len(manifest), 0), np.int32))
+    return Archive(manifest, split, *_labels(config.task, manifest, split))
+
+
+def _labels(task: Task, manifest: Manifest, split: Split) -> tuple[tuple[str, ...], np.ndarray]:
+    """The classes and every record's code, int32 [N, 1]. On other sides, what is no class counts as unknown."""
+    try:
+        names = manifest.label_names(task.label)
+    except ValueError as error:
+        raise ValueError(f"config.task.label is {task.label!r}: {error}") from None
+    codes = manifest.labels(task.label)
+    training = codes[split.records("train")]
+    trained = tuple(names[code] for code in np.unique(training[training >= 0]))
+    classes = task.classes or trained
+    if len(trained) < 2:
+        raise ValueError(
+            f"config.task.label is {task.label!r}: its values among {len(training):,} training records are {trained}; "
+            "there must be at least 2"
+        )
+    strange = [name for name in trained if name not in classes]
+    if strange:
+        raise ValueError(
+            f"config.task.classes is {classes}; {len(strange)} values of {task.label!r} among the training records are "
+            f"not in it, the first is {strange[0]!r}"
+        )
+    place = {name: at for at, name in enumerate(classes)}
+    to_class = np.array([*(place.get(name, -1) for name in names), -1], np.int32)  # the last is unknown's
+    return classes, to_class[codes][:, None]
 
 
 def open_dataset(config: Config) -> Dataset:
-    """Opens the archive and fits the bucket table."""
-    manifest, split = open_archive(config)
+    """Opens the archive and fits the bucket table. Errors as those of `open_archive`."""
+    archive = open_archive(config)
+    manifest = archive.manifest
     heights, widths = manifest.heights, manifest.widths
-    table = make_table(config.bins, config.model.patch, heights, widths, training_counts(split, len(heights)))
+    table = make_table(config.bins, config.model.patch, heights, widths, archive.training_counts())
     sizes = table.fit(heights, widths)
     source = Source(
         root=Path(config.data.root) if config.data.root else manifest.source,
@@ -55,18 +112,21 @@ def open_dataset(config: Config) -> Dataset:
         widths=widths,
         sizes=sizes,
         grids=table.grids(sizes[:, 0], sizes[:, 1]),
-        labels=np.empty((len(heights), 0), np.int32),
+        labels=archive.labels,
         patch=config.model.patch,
         channels=config.model.channels,
         dtype=config.data.dtype,
         intensity=config.data.intensity,
     )
     beyond = int(table.is_beyond(heights, widths).sum())
-    return Dataset(manifest, split, table, table.assign(sizes[:, 0], sizes[:, 1]), beyond, source)
-
-
-def training_counts(split: Split, images: int) -> np.ndarray:
-    """1 for each training record and 0 for the others, int64 [images]."""
-    counts = np.zeros(images, np.int64)
-    counts[split.records("train")] = 1
-    return counts
+    bucket = table.assign(sizes[:, 0], sizes[:, 1])
+    return Dataset(
+        manifest,
+        split=archive.split,
+        classes=archive.classes,
+        labels=archive.labels,
+        table=table,
+        bucket=bucket,
+        beyond=beyond,
+        source=source,
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from radmae_jax.data.dicom import ImageError
-from radmae_jax.evaluate.pretrained import load
+from radmae_jax.evaluate.pretrained import Pretrained, load
 from radmae_jax.train.panels import draw_panels, note_of
 
 
@@ -25,6 +25,8 @@ class Reconstructed:
 def reconstruct(workdir: Path, files: list[Path], out: Path, step: int | str = "latest") -> Reconstructed:
     """Draws one sheet of all files that can be read; raises where none can."""
     pretrained = load(workdir, step)
+    if not isinstance(pretrained, Pretrained):
+        raise ValueError(f"{workdir} holds a classifier, which reconstructs nothing")
     images, names, files_read, unreadable = [], [], [], {}
     for path in files:
         try:

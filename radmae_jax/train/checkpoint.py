@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +18,36 @@ from radmae_jax.train.premises import Premises
 from radmae_jax.train.state import State
 from radmae_jax.train.watch import Tally
 
+Goodness = Callable[[dict[str, float]], float]  # of a validation's figures, see `Objective.goodness`
+
 
 class CheckpointError(ValueError):
     """A checkpoint that must not be resumed from; the message names the field or tensor."""
 
 
-def open_manager(workdir: Path, keep: int) -> ocp.CheckpointManager:
-    """The manager of WORKDIR/checkpoints: the newest `keep` and the best by validation loss are kept.
+def open_manager(workdir: Path, keep: int, goodness: Goodness) -> ocp.CheckpointManager:
+    """The manager of WORKDIR/checkpoints: the newest `keep` and the one of the most goodness are kept.
 
     Every save is asked for by the loop; orbax writes it in the background and renames it when whole.
     """
     policy = checkpoint_managers.AnyPreservationPolicy(
         [
             checkpoint_managers.LatestN(max(keep, 1)),
-            checkpoint_managers.BestN(get_metric_fn=_goodness, n=1, keep_checkpoints_without_metrics=False),
+            checkpoint_managers.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False),
         ]
     )
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=policy, cleanup_tmp_directories=True, best_fn=_goodness, best_mode="max"
+        preservation_policy=policy, cleanup_tmp_directories=True, best_fn=goodness, best_mode="max"
     )
     return ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
 
 
-def open_reader(workdir: Path) -> ocp.CheckpointManager:
+def open_reader(workdir: Path, goodness: Goodness) -> ocp.CheckpointManager:
     """A manager that only reads: a run may be writing to the same directory."""
     directory = (workdir / "checkpoints").absolute()
     if not directory.is_dir():
         raise CheckpointError(f"{workdir} has no checkpoints")
-    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=_goodness, best_mode="max")
+    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=goodness, best_mode="max")
     return ocp.CheckpointManager(directory, options=options)
 
 
@@ -56,15 +59,16 @@ def save(
 
     Args:
       tally: what the run's limits have counted so far.
-      validation: losses of an evaluation at this very step, or None; one that is not finite makes no best checkpoint.
+      validation: figures of an evaluation at this very step, or None; where one is not finite it makes no best
+        checkpoint.
     """
     meta = {
         "step": step,
         "premises": _plain(premises),
         "tally": dataclasses.asdict(tally),
-        "bit_sums": bit_sums(state),
+        "bit_sums": bit_sums(_leaves(state)),
     }
-    if validation is not None and not math.isfinite(validation["masked_valid"]):
+    if validation is not None and not all(math.isfinite(figure) for figure in validation.values()):
         validation = None
     manager.save(
         step,
@@ -76,14 +80,36 @@ def save(
 
 def restore(manager: ocp.CheckpointManager, abstract: State, step: int) -> State:
     """A state as it was saved, placed by the shardings of `abstract`; CheckpointError names a changed tensor."""
-    meta = _read_meta(manager, step)
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
-    found = bit_sums(state)
-    saved = meta["bit_sums"]
+    _check_bits(_read_meta(manager, step)["bit_sums"], bit_sums(_leaves(state)), step)
+    return state
+
+
+def restore_model(manager: ocp.CheckpointManager, abstract: dict[str, Any], step: int) -> dict[str, Any]:
+    """The model's part of a state as it was saved, placed by the shardings of `abstract`; no moment is read.
+
+    Args:
+      abstract: {"params": ..., "tables": ...}.
+
+    CheckpointError names a changed tensor, and one that only the checkpoint or only `abstract` has.
+    """
+    saved = _read_meta(manager, step)["bit_sums"]
+    saved = {name: bits for name, bits in saved.items() if name.startswith(tuple(f".{part}[" for part in abstract))}
+    for name in sorted(_leaves(abstract).keys() ^ saved.keys()):
+        raise CheckpointError(f"checkpoint {step}: {'the model' if name in saved else 'it'} has no {name}")
+    wanted = {part: tree for part, tree in abstract.items() if tree}
+    arguments = ocp.args.PyTreeRestore(
+        wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
+    )
+    found = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
+    _check_bits(saved, bit_sums(_leaves(found)), step)
+    return abstract | found
+
+
+def _check_bits(saved: dict[str, int], found: dict[str, int], step: int) -> None:
     for name in sorted(found.keys() | saved.keys()):
         if found.get(name) != saved.get(name):
             raise CheckpointError(f"checkpoint {step}: the bits of {name} are not those that were saved")
-    return state
 
 
 def read_tally(manager: ocp.CheckpointManager, step: int) -> Tally:
@@ -93,7 +119,8 @@ def read_tally(manager: ocp.CheckpointManager, step: int) -> Tally:
 
 def check_premises(manager: ocp.CheckpointManager, premises: Premises, step: int) -> None:
     """Refuses to go on from a checkpoint where a premise differs; CheckpointError naming the field and both values."""
-    saved, asked = _read_meta(manager, step)["premises"], _plain(premises)
+    defaults = {f.name: f.default for f in dataclasses.fields(Premises) if f.default is not dataclasses.MISSING}
+    saved, asked = json.loads(json.dumps(defaults)) | _read_meta(manager, step)["premises"], _plain(premises)
     for field in asked:
         if saved.get(field) != asked[field]:
             raise CheckpointError(
@@ -114,11 +141,18 @@ def _leaf_sums(leaves: list[jax.Array]) -> list[jax.Array]:
     return [one(leaf) for leaf in leaves]
 
 
-def bit_sums(state: State) -> dict[str, int]:
-    """Name to bit sum of every 32-bit leaf; independent of how the arrays are sharded."""
-    named = jax.tree.leaves_with_path(state)
-    sums = jax.device_get(_leaf_sums([leaf for _, leaf in named]))
-    return {jax.tree_util.keystr(path): int(value) for (path, _), value in zip(named, sums, strict=True)}
+def bit_sums(leaves: dict[str, jax.Array]) -> dict[str, int]:
+    """The bit sum of every 32-bit leaf, by name; independent of how the arrays are sharded."""
+    sums = jax.device_get(_leaf_sums(list(leaves.values())))
+    return {name: int(value) for name, value in zip(leaves, sums, strict=True)}
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    """Leaves by their path, such as .params['head']['bias'], in a State or in a dictionary of its parts."""
+    named = jax.tree.leaves_with_path(tree)
+    parts = [part.key if isinstance(part := path[0], jax.tree_util.DictKey) else part.name for path, _ in named]
+    rest = [jax.tree_util.keystr(path[1:]) for path, _ in named]
+    return {f".{part}{name}": leaf for part, name, (_, leaf) in zip(parts, rest, named, strict=True)}
 
 
 def fingerprint(tree: Any) -> str:
@@ -132,10 +166,6 @@ def fingerprint(tree: Any) -> str:
 
 def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
     return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
-
-
-def _goodness(metrics: dict[str, float]) -> float:
-    return -metrics["masked_valid"]
 
 
 def _plain(premises: Premises) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""A configuration and a work directory to a pre-trained model: the whole run, read from top to bottom."""
+"""A configuration and a work directory to a trained model: the whole run, read from top to bottom."""
 
 import contextlib
-import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,18 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from radmae_jax.config import Config, differences, read_json, to_dict
+from radmae_jax.config import Config
 from radmae_jax.data.batch import NO_RECORD
 from radmae_jax.data.dataset import Dataset, open_dataset
 from radmae_jax.data.loader import ClosingIterator, LoadCall, Loaded, stream
 from radmae_jax.data.schedule import Calls, choose_rows
-from radmae_jax.model.mae import build
 from radmae_jax.train import checkpoint, sharding
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.premises import Premises, premises_of
 from radmae_jax.train.programs import Programs, compile_programs, table_of
-from radmae_jax.train.session import Profile, stop_signals
+from radmae_jax.train.session import Profile, changes, stop_signals, write_config
 from radmae_jax.train.state import Gathered, State
+from radmae_jax.train.task import objective_of
 from radmae_jax.train.validation import (
     Validation,
     draw_state,
@@ -42,7 +41,7 @@ class Outcome:
     step: int
     total_steps: int
     loss: float | None  # of the last step; None where nothing was left to do
-    validation: dict[str, float]  # of the last evaluation; empty without one
+    validation: dict[str, float]  # figures of the last evaluation; empty without one
     seconds: float
     compile_seconds: float
     images: int  # seen in this session
@@ -54,15 +53,20 @@ class Outcome:
     programs: list[dict[str, Any]]
 
 
-def pretrain(
+def train_run(
     config: Config,
     workdir: Path,
     *,
     devices: list[Any] | None = None,
     profile: bool = False,
     quiet: bool = False,
+    start: Callable[[State], State] | None = None,
 ) -> Outcome:
-    """Pre-trains a ViT-MAE, going on from WORKDIR's newest checkpoint if there is one.
+    """Trains what config.task says, going on from WORKDIR's newest checkpoint if there is one.
+
+    Args:
+      start: makes the state that a fresh run begins with from the initialised, sharded one, say with weights trained
+        elsewhere; not called where a run goes on.
 
     Raises CheckpointError where that checkpoint belongs to another run, RunStopped after too many steps that were
     not finite or too many records that could not be read; what was trained before is saved first.
@@ -72,17 +76,18 @@ def pretrain(
 
     # Everything about shapes is known here, before a pixel is read.
     dataset = open_dataset(config)
+    config = replace(config, task=replace(config.task, classes=dataset.classes))  # as the data resolved them
+    objective = objective_of(config)
     schedule = dataset.schedule(config)
     mesh = sharding.make_mesh(config.train.fsdp, devices)
     rows = choose_rows(schedule.lengths, schedule.group, mesh.size, config.train.rows, config.train.tokens_per_device)
     calls = Calls(schedule, rows)
     total_steps = schedule.steps_per_epoch * config.train.epochs
     last_step = min(total_steps, config.train.max_steps or total_steps)
-    model = build(config.model)
     evaluated = validation_records(dataset, config)
-    shown = panel_records(dataset, config)
+    shown = panel_records(dataset, config) if objective.predict else np.empty(0, np.int32)
 
-    with checkpoint.open_manager(workdir, config.train.keep_checkpoints) as manager:
+    with checkpoint.open_manager(workdir, config.train.keep_checkpoints, objective.goodness) as manager:
         first_step = manager.latest_step() or 0
         premises = premises_of(config, dataset, schedule.steps_per_epoch)
         tally = Tally()
@@ -93,16 +98,13 @@ def pretrain(
         watch = Watch(config, writer, len(schedule.records), tally)
         programs, step, interrupted = [], first_step, False
         try:
-            for line in _changes(workdir, config):
-                writer.say(f"changed since the last session: {line}")
-            if dataset.beyond:
-                treated = {"downscale": "made smaller to fit it", "extra": "in buckets of their own"}
-                writer.say(f"{dataset.beyond:,} images are beyond the largest bucket and {treated[config.bins.beyond]}")
+            for line in [*changes(workdir, config), *_about(dataset, config)]:
+                writer.say(line)
             if first_step >= last_step:
                 writer.say(f"nothing to do: step {first_step} of {last_step} is done")
             else:
                 compiled = compile_programs(
-                    config, model, mesh, schedule.lengths, rows, schedule.steps_per_epoch,
+                    config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch,
                     training={bucket for bucket, groups in enumerate(schedule.groups_per_bucket) if groups},
                     validation=set(dataset.bucket[evaluated].tolist()),
                     panels=int(dataset.bucket[shown].max()) if len(shown) else None,
@@ -115,8 +117,11 @@ def pretrain(
                     writer.say(f"going on from the checkpoint after step {first_step} of {total_steps}")
                 else:
                     state = compiled.init()
-                _write_config(workdir, config)
-                validation = Validation(config, dataset, calls, mesh, compiled, writer, evaluated)
+                    if start is not None:
+                        placed = jax.tree.map(lambda leaf: leaf.sharding, compiled.abstract)
+                        state = jax.device_put(start(state), placed)  # again, in case it forgot
+                write_config(workdir, config)
+                validation = Validation(config, objective, dataset, calls, mesh, compiled, writer, evaluated)
                 run = _Run(config, workdir, dataset, calls, mesh, compiled, manager, premises, validation, watch, shown)
                 step, interrupted = run.train(state, first_step, last_step, profile)
         finally:
@@ -244,13 +249,13 @@ class _Run:
         return state, gathered, Pending(step, epoch, report, waited, padded, records)
 
     def _evaluate(self, state: State, step: int) -> dict[str, float]:
-        losses = self.validation.losses(state, step)
-        self.watch.validation = losses
-        self.watch.writer.validation(step, losses)
-        return losses
+        figures = self.validation.figures(state, step)
+        self.watch.validation = figures
+        self.watch.writer.validation(step, figures, self.validation.objective.describe(figures))
+        return figures
 
-    def _save(self, state: State, step: int, losses: dict[str, float] | None) -> None:
-        checkpoint.save(self.manager, state, self.premises, self.watch.tally, step, losses)
+    def _save(self, state: State, step: int, figures: dict[str, float] | None) -> None:
+        checkpoint.save(self.manager, state, self.premises, self.watch.tally, step, figures)
 
 
 def _due(step: int, every: int, last: int) -> bool:
@@ -258,19 +263,15 @@ def _due(step: int, every: int, last: int) -> bool:
     return every > 0 and (step % every == 0 or step == last)
 
 
-def _changes(workdir: Path, config: Config) -> list[str]:
-    """Settings that differ from the ones this work directory was last run with."""
-    path = workdir / "config.json"
-    if not path.exists():
-        return []
-    try:
-        return differences(read_json(path), config)
-    except ValueError as error:  # cut off, or of another version: no reason not to go on, the premises are checked
-        return [f"config.json cannot be compared: {error}"]
-
-
-def _write_config(workdir: Path, config: Config) -> None:
-    """WORKDIR/config.json, whole or not at all."""
-    temporary = workdir / ".config.json"
-    temporary.write_text(json.dumps(to_dict(config), indent=2) + "\n")
-    temporary.replace(workdir / "config.json")
+def _about(dataset: Dataset, config: Config) -> list[str]:
+    """What people should know of the data before it is trained on."""
+    told = []
+    if dataset.classes:
+        told.append(f"{config.task.label}: {len(dataset.classes)} classes, {', '.join(dataset.classes)}")
+    out = [f"{dataset.left_out(side):,} {side}" for side in ("train", "validation") if dataset.left_out(side)]
+    if out:
+        told.append(f"left out, without a known class of {config.task.label}: {' and '.join(out)} images")
+    if dataset.beyond:
+        treated = {"downscale": "made smaller to fit it", "extra": "in buckets of their own"}
+        told.append(f"{dataset.beyond:,} images are beyond the largest bucket and {treated[config.bins.beyond]}")
+    return told

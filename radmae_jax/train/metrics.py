@@ -101,14 +101,11 @@ class Writer:
             self._last_line = now
         return loss
 
-    def validation(self, step: int, losses: dict[str, float]) -> None:
-        """Writes the losses of an evaluation."""
-        self._metrics.write({"step": step, "validation": losses})
-        self._plot("validation", losses, step)
-        self.say(
-            f"step {step}: validation loss {losses['masked_valid']:.5f} (masked, valid pixels), "
-            f"{losses['poster']:.5f} (poster's, all pixels) on {losses['images']:.0f} images"
-        )
+    def validation(self, step: int, figures: dict[str, float], text: str) -> None:
+        """Writes the figures of an evaluation and says them, in words `text`."""
+        self._metrics.write({"step": step, "validation": figures})
+        self._plot("validation", figures, step)
+        self.say(f"step {step}: {text}")
 
     def event(self, step: int, record: dict[str, Any], text: str) -> None:
         """Writes something that happened at a step and says it."""

@@ -5,16 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from radmae_jax.config import Loss
 from radmae_jax.data.batch import Batch, unpatchify
-from radmae_jax.model.mae import MAE
-from radmae_jax.model.patches import real_pixels, to_unit
-from radmae_jax.train.losses import patch_statistics
-from radmae_jax.train.steps import forward
 
 _CELL = 320  # pixels of a picture's longer side
 _GAP = 8
@@ -43,33 +38,13 @@ class Panel:
         return np.where(self.hidden, self.prediction, self.image)
 
 
-def make_predict(model: MAE, loss: Loss, seed: int) -> Predict:
-    """For jit: predict(params, tables, batch) -> prediction [B, L, P*P*C] from 0 to 1 and hidden tokens bool [B, L].
-
-    A model trained with norm_pix predicts patches without their mean and contrast; these are put back from the true
-    patches, which the picture says.
-    """
-
-    def predict(params: dict, tables: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        output = forward(model, params, tables, batch, seed)
-        prediction = output.prediction
-        if loss.norm_pix:
-            tokens = jnp.broadcast_to(jnp.arange(prediction.shape[1], dtype=jnp.int32)[None, :], prediction.shape[:2])
-            inside = real_pixels(tokens, batch.grid, batch.extent, model.shape.patch, model.shape.channels)
-            mean, deviation = patch_statistics(to_unit(batch.patches), inside, loss.variance_floor)
-            prediction = prediction * deviation + mean
-        return prediction, output.masking.masked
-
-    return predict
-
-
 def panels_of(
     predict: Predict, params: dict, tables: dict, batch: Batch, patch: int, channels: int, names: list[str]
 ) -> list[Panel]:
     """The panels of a batch's rows that have weight.
 
     Args:
-      batch: host arrays; predict: from `make_predict`; names: a caption for each row.
+      batch: host arrays; predict: see `Objective.predict`; names: a caption for each row.
     """
     prediction, masked = jax.device_get(predict(params, tables, batch))
     panels = []

@@ -1,7 +1,10 @@
 """A configuration and an opened archive to what must not change while a run goes on."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from radmae_jax.config import Config, to_dict
 from radmae_jax.data.dataset import Dataset
@@ -15,6 +18,11 @@ _COMPUTED_BY = ("dtype", "attention", "remat", "unroll")  # how the model is com
 class Premises:
     """Stored in every checkpoint; a difference refuses to resume, by the field's name. All else may change."""
 
+    # First, since what follows may differ because of them; the defaults are what runs before they were stored had.
+    task: str = field(default="reconstruct", kw_only=True)
+    label: str = field(default="", kw_only=True)
+    classes: tuple[str, ...] = field(default=(), kw_only=True)
+    labels: str = field(default="", kw_only=True)  # hash of every record's class; the manifest's does not cover them
     schedule_version: int
     seed: int
     manifest: str  # hash
@@ -37,6 +45,7 @@ class Premises:
 
 def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premises:
     """The premises of a run."""
+    labels = np.ascontiguousarray(dataset.labels, "<i4")
     return Premises(
         schedule_version=VERSION,
         seed=config.train.seed,
@@ -56,4 +65,8 @@ def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premi
         intensity=config.data.intensity,
         model={name: value for name, value in to_dict(config.model).items() if name not in _COMPUTED_BY},
         loss=to_dict(config.loss),
+        task=config.task.kind,
+        label=config.task.label,
+        classes=dataset.classes,
+        labels=hashlib.sha256(labels.tobytes()).hexdigest() if labels.size else "",
     )

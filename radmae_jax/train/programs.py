@@ -1,4 +1,4 @@
-"""A model and a bucket table to compiled programs, all of them before the first step."""
+"""An objective and a bucket table to compiled programs, all of them before the first step."""
 
 import time
 from collections.abc import Callable
@@ -12,13 +12,12 @@ from rich.table import Table
 
 from radmae_jax.config import Config
 from radmae_jax.data.batch import Batch
-from radmae_jax.model.flops import forward_flops, training_flops
-from radmae_jax.model.mae import MAE
+from radmae_jax.model.flops import TRAINING_FACTOR
 from radmae_jax.train import sharding
+from radmae_jax.train.objective import Objective
 from radmae_jax.train.optim import learning_rate, make_optimizer
-from radmae_jax.train.panels import make_predict
 from radmae_jax.train.state import Gathered, State, init_gathered, init_state
-from radmae_jax.train.steps import make_accumulate, make_apply, make_evaluate
+from radmae_jax.train.steps import make_accumulate, make_apply
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,15 @@ class Programs:
 
 
 def compile_programs(
-    config: Config, model: MAE, mesh: Mesh, lengths: tuple[int, ...], rows: tuple[int, ...], steps_per_epoch: int,
-    training: set[int], validation: set[int], panels: int | None = None,
+    config: Config, objective: Objective, mesh: Mesh, lengths: tuple[int, ...], rows: tuple[int, ...],
+    steps_per_epoch: int, training: set[int], validation: set[int], panels: int | None = None,
     told: Callable[[Program], None] = lambda program: None,
 ) -> Programs:  # fmt: skip
     """Compiles one accumulate for each bucket in `training`, one apply, one evaluate for each in `validation`, and
-    one predict for the bucket `panels`."""
+    one predict for the bucket `panels`, where there is something to draw."""
     optimizer = make_optimizer(config.optim)
     schedule = learning_rate(config.optim, steps_per_epoch, config.train.epochs)
-    shapes = jax.eval_shape(lambda: init_state(model, optimizer, config.train.seed))
+    shapes = jax.eval_shape(lambda: init_state(objective, optimizer, config.train.seed))
     state_sharding = sharding.parameters(shapes, mesh)
     abstract = _placed(shapes, state_sharding)
     gathered_shapes = jax.eval_shape(lambda p: init_gathered(p, len(lengths)), shapes.params)
@@ -82,10 +81,10 @@ def compile_programs(
 
     accumulate, evaluate = {}, {}
     for bucket in sorted(training):
-        step = make_accumulate(model, config.loss, config.train.seed, bucket)
-        batch = _abstract_batch(config, mesh, rows[bucket], lengths[bucket])
+        step = make_accumulate(objective, bucket)
+        batch = _abstract_batch(config, mesh, rows[bucket], lengths[bucket], objective.labels)
         jitted = jax.jit(step, donate_argnums=2, out_shardings=gathered_sharding)
-        flops = rows[bucket] * float(training_flops(lengths[bucket], config.model))
+        flops = rows[bucket] * (TRAINING_FACTOR * objective.forward_flops(lengths[bucket]))
         lowered = jitted.lower(abstract.params, abstract.tables, gathered, batch)
         accumulate[bucket] = finish("accumulate", lowered, bucket, flops, rows[bucket])
     apply_jit = jax.jit(
@@ -95,25 +94,25 @@ def compile_programs(
     )
     apply = finish("apply", apply_jit.lower(abstract, gathered), None, 0.0)
     for bucket in sorted(validation):
-        step = make_evaluate(model, config.loss, config.train.seed)
-        batch = _abstract_batch(config, mesh, rows[bucket], lengths[bucket])
-        flops = rows[bucket] * float(forward_flops(lengths[bucket], config.model))
-        lowered = jax.jit(step, out_shardings=sharding.replicated(mesh)).lower(abstract.params, abstract.tables, batch)
+        batch = _abstract_batch(config, mesh, rows[bucket], lengths[bucket], objective.labels)
+        flops = rows[bucket] * objective.forward_flops(lengths[bucket])
+        jitted = jax.jit(objective.evaluate, out_shardings=sharding.replicated(mesh))
+        lowered = jitted.lower(abstract.params, abstract.tables, batch)
         evaluate[bucket] = finish("evaluate", lowered, bucket, flops, rows[bucket])
     predict = None
-    if panels is not None:
+    if panels is not None and objective.predict is not None:
         # Every device computes the one image: rows of a panel need not divide the mesh.
         whole = sharding.replicated(mesh)
-        batch = _placed(_abstract_batch(config, mesh, 1, lengths[panels]), Batch(*[whole] * len(Batch._fields)))
-        step = make_predict(model, config.loss, config.train.seed)
-        lowered = jax.jit(step, out_shardings=whole).lower(abstract.params, abstract.tables, batch)
-        predict = finish("predict", lowered, panels, float(forward_flops(lengths[panels], config.model)), 1)
+        one = _abstract_batch(config, mesh, 1, lengths[panels], objective.labels)
+        batch = _placed(one, Batch(*[whole] * len(Batch._fields)))
+        lowered = jax.jit(objective.predict, out_shardings=whole).lower(abstract.params, abstract.tables, batch)
+        predict = finish("predict", lowered, panels, objective.forward_flops(lengths[panels]), 1)
     return Programs(
         accumulate,
         apply,
         evaluate,
         predict,
-        init=jax.jit(lambda: init_state(model, optimizer, config.train.seed), out_shardings=state_sharding),
+        init=jax.jit(lambda: init_state(objective, optimizer, config.train.seed), out_shardings=state_sharding),
         empty=jax.jit(lambda: _zeros(gathered_shapes), out_shardings=gathered_sharding),
         abstract=abstract,
     )
@@ -131,7 +130,7 @@ def table_of(programs: list[Program]) -> Table:
     return table
 
 
-def _abstract_batch(config: Config, mesh: Mesh, rows: int, length: int) -> Batch:
+def _abstract_batch(config: Config, mesh: Mesh, rows: int, length: int, labels: int) -> Batch:
     values = config.model.patch**2 * config.model.channels
     by_rows = sharding.rows(mesh)
 
@@ -143,7 +142,7 @@ def _abstract_batch(config: Config, mesh: Mesh, rows: int, length: int) -> Batch
         grid=leaf(jnp.int32, 2),
         extent=leaf(jnp.int32, 2),
         weight=leaf(jnp.float32),
-        label=leaf(jnp.int32, 0),
+        label=leaf(jnp.int32, labels),
         record=leaf(jnp.int32),
         epoch=leaf(jnp.int32),
     )

@@ -1,11 +1,14 @@
-"""What a training process does with signals and with the profiler."""
+"""What a session of a run does besides training: signals, the profiler, and the work directory's config.json."""
 
+import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+
+from radmae_jax.config import Config, differences, read_json, to_dict
 
 
 class Profile:
@@ -51,3 +54,22 @@ def stop_signals() -> Iterator[list[str]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def changes(workdir: Path, config: Config) -> list[str]:
+    """A line for each setting that differs from the one this work directory was last run with."""
+    path = workdir / "config.json"
+    if not path.exists():
+        return []
+    try:
+        found = differences(read_json(path), config)
+    except ValueError as error:  # cut off, or of another version: no reason not to go on, the premises are checked
+        found = [f"config.json cannot be compared: {error}"]
+    return [f"changed since the last session: {line}" for line in found]
+
+
+def write_config(workdir: Path, config: Config) -> None:
+    """WORKDIR/config.json, whole or not at all."""
+    temporary = workdir / ".config.json"
+    temporary.write_text(json.dumps(to_dict(config), indent=2) + "\n")
+    temporary.replace(workdir / "config.json")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from radmae_jax.model import mae
+from radmae_jax.train.objective import Objective
 
 
 @jax.tree_util.register_dataclass
@@ -17,7 +17,7 @@ class State:
 
     step: jax.Array  # int32, optimizer steps walked through, applied or not
     params: Any
-    tables: Any  # position tables, constant
+    tables: Any  # constants such as the MAE's position tables; {} where a model has none
     moments: Any  # optimizer state
 
 
@@ -34,11 +34,11 @@ class Gathered:
     unreadable: jax.Array  # float32, records that could not be read
 
 
-def init_state(model: mae.MAE, optimizer: optax.GradientTransformation, seed: int) -> State:
+def init_state(objective: Objective, optimizer: optax.GradientTransformation, seed: int) -> State:
     """A fresh state; jit it with shardings, or eval_shape it."""
-    variables = mae.init(model, jax.random.key(seed))
+    variables = objective.init(jax.random.key(seed))
     params = variables["params"]
-    return State(jnp.zeros((), jnp.int32), params, variables["tables"], optimizer.init(params))
+    return State(jnp.zeros((), jnp.int32), params, variables.get("tables", {}), optimizer.init(params))
 
 
 def init_gathered(params: Any, buckets: int) -> Gathered:

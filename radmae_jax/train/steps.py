@@ -1,17 +1,14 @@
-"""The programs of training: one `accumulate` a bucket, one `apply`, and one `evaluate` a bucket."""
+"""The programs of training, whatever is trained: one `accumulate` a bucket, and one `apply`."""
 
 import dataclasses
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from radmae_jax.config import Loss
 from radmae_jax.data.batch import Batch
-from radmae_jax.model.mae import MAE, Reconstruction
-from radmae_jax.model.patches import mask_noise
-from radmae_jax.train.losses import error_sums, weigh
+from radmae_jax.train.objective import Objective
 from radmae_jax.train.state import Gathered, State, init_gathered
 
 
@@ -28,21 +25,6 @@ class StepReport(NamedTuple):
     applied: jax.Array  # bool: false where the gradient was not finite and the state was kept
 
 
-class EvaluationSums(NamedTuple):
-    """Numerators and denominators of both losses over one batch, and its images."""
-
-    masked_valid: jax.Array  # float32 [2]
-    poster: jax.Array  # float32 [2]
-    images: jax.Array
-
-
-def forward(model: MAE, params: dict, tables: dict, batch: Batch, seed: int) -> Reconstruction:
-    """The model on a batch, masked by (seed, epoch, record, token)."""
-    noise = mask_noise(seed, batch.epoch, batch.record, batch.patches.shape[1])
-    variables = {"params": params, "tables": tables}
-    return cast(Reconstruction, model.apply(variables, batch.patches, batch.grid, batch.extent, noise))
-
-
 def hold_key_biases(params: dict) -> dict:
     """The parameters with no gradient to the biases of attention keys.
 
@@ -57,13 +39,11 @@ def hold_key_biases(params: dict) -> dict:
     return jax.tree.map_with_path(one, params)
 
 
-def make_accumulate(model: MAE, loss: Loss, seed: int, bucket: int):
+def make_accumulate(objective: Objective, bucket: int):
     """accumulate(params, tables, gathered, batch) -> gathered: adds one call's gradients of sums, and its counts."""
 
     def numerator(params: dict, tables: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        output = forward(model, hold_key_biases(params), tables, batch, seed)
-        total, count = error_sums(output, batch.patches, batch.grid, batch.extent, model.shape, loss)
-        return weigh(total, count, batch.weight, loss.weighting)
+        return objective.loss(hold_key_biases(params), tables, batch)
 
     def accumulate(params: dict, tables: dict, gathered: Gathered, batch: Batch) -> Gathered:
         (total, count), gradients = jax.value_and_grad(numerator, has_aux=True)(params, tables, batch)
@@ -110,18 +90,3 @@ def make_apply(optimizer: optax.GradientTransformation, schedule: optax.Schedule
         return advanced, init_gathered(state.params, gathered.numerator.shape[0]), report
 
     return apply
-
-
-def make_evaluate(model: MAE, loss: Loss, seed: int):
-    """evaluate(params, tables, batch) -> EvaluationSums: both losses, each over its own pixels."""
-
-    def evaluate(params: dict, tables: dict, batch: Batch) -> EvaluationSums:
-        output = forward(model, params, tables, batch, seed)
-        sums = []
-        for kind in ("masked_valid", "poster"):
-            of_kind = dataclasses.replace(loss, kind=kind)
-            total, count = error_sums(output, batch.patches, batch.grid, batch.extent, model.shape, of_kind)
-            sums.append(jnp.stack(weigh(total, count, batch.weight, loss.weighting)))
-        return EvaluationSums(*sums, images=jnp.sum(batch.weight))
-
-    return evaluate

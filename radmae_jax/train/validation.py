@@ -1,9 +1,10 @@
-"""The validation split to losses and reconstruction panels, with masks that are the same every time."""
+"""The validation split to figures and reconstruction panels, with masks that are the same every time."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -14,6 +15,7 @@ from radmae_jax.data.loader import CallList, LoadCall, load_rows, stream
 from radmae_jax.data.schedule import Calls, one_pass
 from radmae_jax.train import sharding
 from radmae_jax.train.metrics import Writer
+from radmae_jax.train.objective import Figures, Objective
 from radmae_jax.train.panels import draw_panels, note_of, panels_of
 from radmae_jax.train.programs import Program, Programs
 from radmae_jax.train.state import State
@@ -24,10 +26,11 @@ _EPOCH = 0
 
 
 def validation_records(dataset: Dataset, config: Config) -> np.ndarray:
-    """The records evaluated, int32, ascending: the first of a seeded order of the validation side."""
+    """The records evaluated, int32, ascending: the first of a seeded order of those that
+    take part on the validation side."""
     if config.train.evaluate_every == 0:
         return np.empty(0, np.int32)
-    records = dataset.split.records("validation")
+    records = dataset.records("validation")
     order = np.random.default_rng([config.train.seed, _ORDER]).permutation(len(records))
     return np.sort(records[order[: config.train.evaluate_images]])
 
@@ -37,6 +40,7 @@ class Validation:
     """What evaluations of a run have in common."""
 
     config: Config
+    objective: Objective
     dataset: Dataset
     calls: Calls  # of training: its rows and buckets serve validation too
     mesh: Mesh
@@ -44,37 +48,33 @@ class Validation:
     writer: Writer
     records: np.ndarray
 
-    def losses(self, state: State, step: int) -> dict[str, float]:
-        """Both losses over the validation images that can be read: `masked_valid`, `poster`, and `images` counted.
+    def figures(self, state: State, step: int) -> Figures:
+        """The objective's figures over the validation images that can be read.
 
-        One that cannot be read is said; losses are NaN where none can.
+        One that cannot be read is said; means are NaN where none can.
         """
         listed = one_pass(self.calls, self.records, self.dataset.bucket[self.records])
         listed = [call._replace(epoch=_EPOCH) for call in listed]
         load = LoadCall(CallList(listed), self.calls.schedule.lengths, self.dataset.source)
         rows = sharding.rows(self.mesh)
-        gathered = []
+        sums = []
         options = {"threads": self.config.data.threads, "prefetch_bytes": self.config.data.prefetch_mib << 20}
         largest = largest_bytes(self.calls, self.dataset)
         with stream(load, 0, len(listed), workers=0, largest_bytes=largest, **options) as elements:
             for loaded in elements:
                 report_unreadable(self.writer, step, loaded.problems)
                 call = self.programs.evaluate[loaded.bucket].call
-                gathered.append(call(state.params, state.tables, sharding.to_global(loaded.batch, rows)))
-        masked, poster, images = (np.sum([np.asarray(g[i]) for g in gathered], axis=0) for i in range(3))
-        return {
-            "masked_valid": float(masked[0] / masked[1]) if masked[1] else float("nan"),
-            "poster": float(poster[0] / poster[1]) if poster[1] else float("nan"),
-            "images": float(images),
-        }
+                sums.append(call(state.params, state.tables, sharding.to_global(loaded.batch, rows)))
+        total = jax.tree.map(lambda *parts: np.sum([np.asarray(part) for part in parts], axis=0), *sums)
+        return self.objective.summarise(total)
 
 
 def panel_records(dataset: Dataset, config: Config) -> np.ndarray:
     """The records that panels show, int32: of validation where there are any, else of training."""
     if config.train.panels_every == 0:
         return np.empty(0, np.int32)
-    side = dataset.split.records("validation")
-    records = side if len(side) else dataset.split.records("train")
+    side = dataset.records("validation")
+    records = side if len(side) else dataset.records("train")
     order = np.random.default_rng([config.train.seed, _ORDER]).permutation(len(records))
     return records[order[: config.train.panel_images]]
 

@@ -1,16 +1,18 @@
-"""The FLOPs of an MAE by arithmetic against a sum by hand, the programs' matrix products and XLA's own count."""
+"""The FLOPs of models by arithmetic against a sum by hand, the programs' matrix products and XLA's own count."""
 
 from dataclasses import replace
 
 import jax
 import pytest
 
-from radmae_jax.config import Loss, Model
+from radmae_jax.config import Config, Model, Task
 from radmae_jax.data.batch import empty_batch
-from radmae_jax.model.flops import forward_flops, training_flops
+from radmae_jax.model.flops import classifier_flops, forward_flops, training_flops
 from radmae_jax.model.mae import build, init
+from radmae_jax.train.classification import classification
+from radmae_jax.train.reconstruction import forward, reconstruction
 from radmae_jax.train.state import init_gathered
-from radmae_jax.train.steps import forward, make_accumulate
+from radmae_jax.train.steps import make_accumulate
 
 # XLA also counts elementwise work, which the arithmetic leaves out. Relative to products it falls as 1 / width, and
 # its largest part is GELU (erfc is a long polynomial): 768 wide it is under 2 % of the forward pass, 384 wide 3 %.
@@ -29,7 +31,7 @@ def _trace(config: Model, length: int, training: bool):
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
     if training:
         gathered = jax.eval_shape(lambda p: init_gathered(p, 1), params)
-        return jax.jit(make_accumulate(model, Loss(), 0, 0)).trace(params, tables, gathered, batch)
+        return jax.jit(make_accumulate(reconstruction(Config(model=config)), 0)).trace(params, tables, gathered, batch)
     return jax.jit(lambda p, t, b: forward(model, p, t, b, 0)).trace(params, tables, batch)
 
 
@@ -95,3 +97,18 @@ def test_xla_counts_a_loop_over_layers_once():
     looped = [_xla_flops(replace(WIDE, unroll=False, layers=n, decoder_layers=n), 144, False) for n in (2, 8)]
     assert looped[1] == pytest.approx(looped[0], rel=0.001)
     assert looped[0] < 0.6 * forward_flops(144, WIDE)
+
+
+def test_a_classifier_by_hand_and_by_its_matrix_products():
+    config = Model(variant="custom", width=8, layers=3, heads=2, patch=8, table_side=4, attention="dense")
+    # 12 tokens, 13 with the class token: 64 values a patch, 5 classes.
+    embed = 12_288  # 12 x 64 x 8 multiply-adds
+    encoder = 3 * (19_968 + 5_408)  # 24 x 13 x 64 and 4 x 169 x 8
+    head = 80  # 8 x 5 multiply-adds
+    assert embed + encoder + head == 88_496
+    assert classifier_flops(12, config, 5) == 88_496
+    objective = classification(Config(model=config, task=Task("classify", "x", tuple("abcde"))))
+    assert objective.forward_flops(12) == 88_496
+    params = jax.eval_shape(lambda: objective.init(jax.random.key(0)))["params"]
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), empty_batch(1, 12, 8, 1, "uint16", 1))
+    assert _product_flops(jax.jit(objective.evaluate).trace(params, {}, batch).jaxpr) == 88_496

@@ -9,7 +9,7 @@ from radmae_jax.config import Loss, Model
 from radmae_jax.data.batch import Batch, empty_batch, put_image
 from radmae_jax.model.mae import build, init
 from radmae_jax.train.losses import error_sums
-from radmae_jax.train.steps import forward
+from radmae_jax.train.reconstruction import forward
 
 
 def _count(tree) -> int:

@@ -12,7 +12,7 @@ from radmae_jax.model.mae import build, init
 from radmae_jax.model.patches import mask_noise
 from radmae_jax.model.positions import sincos_table
 from radmae_jax.train.losses import error_sums, weigh
-from radmae_jax.train.steps import forward
+from radmae_jax.train.reconstruction import forward
 
 PATCH = 8
 

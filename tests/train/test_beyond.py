@@ -11,7 +11,7 @@ from radmae_jax.config import Bins, Config
 from radmae_jax.data.dataset import open_dataset
 from radmae_jax.data.images import downscale, read_image
 from radmae_jax.data.loader import load_rows
-from radmae_jax.train.loop import pretrain
+from radmae_jax.train.loop import train_run
 
 
 def _bins(config: Config, **changes) -> Config:
@@ -20,7 +20,7 @@ def _bins(config: Config, **changes) -> Config:
 
 def test_refused_before_anything_is_read(run_config, tmp_path):
     with pytest.raises(ValueError, match=r"images are beyond the largest bucket, 25 tokens; the first is image \d+"):
-        pretrain(_bins(run_config, lengths=(25,)), tmp_path, quiet=True)
+        train_run(_bins(run_config, lengths=(25,)), tmp_path, quiet=True)
 
 
 def _beyond_30(dataset) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_made_smaller_trained_on_and_counted(run_config, tmp_path, capsys):
     assert np.all(dataset.source.grids.prod(axis=1) <= 30)
     changed = np.any(dataset.source.sizes != np.stack([dataset.manifest.heights, dataset.manifest.widths], 1), 1)
     np.testing.assert_array_equal(changed, beyond)
-    outcome = pretrain(config, tmp_path, devices=jax.devices()[:1])
+    outcome = train_run(config, tmp_path, devices=jax.devices()[:1])
     assert outcome.images == 48 and outcome.unreadable == 0 and np.isfinite(outcome.loss)
     # What is reconstructed is what training would have seen.
     record = int(np.flatnonzero(beyond)[0])

@@ -16,7 +16,7 @@ from radmae_jax.data.index import index
 from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.sizes import read_sizes
 from radmae_jax.data.splits import make_split, write_split
-from radmae_jax.train.loop import pretrain
+from radmae_jax.train.loop import train_run
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_real_epoch_counts_what_was_planned(many, small_model, tmp_path, group
     manifest = read_manifest(many)
     plan = make_plan(config, manifest.heights, manifest.widths)
     config = replace(config, train=replace(config.train, max_steps=plan.steps))
-    outcome = pretrain(config, tmp_path, devices=jax.devices()[:1], quiet=True)
+    outcome = train_run(config, tmp_path, devices=jax.devices()[:1], quiet=True)
     assert (outcome.images, outcome.step, outcome.unreadable) == (2000, plan.steps, 0)
     assert outcome.padded_tokens == plan.scheduled_tokens
     assert outcome.tokens == plan.tokens  # summed on the device, over images of weight

@@ -19,11 +19,11 @@ from radmae_jax.train import checkpoint
 _RUN = """
 import sys
 from radmae_jax.config import read_json
-from radmae_jax.train.loop import pretrain
+from radmae_jax.train.loop import train_run
 from pathlib import Path
 
 if __name__ == "__main__":
-    outcome = pretrain(read_json(Path(sys.argv[1])), Path(sys.argv[2]))
+    outcome = train_run(read_json(Path(sys.argv[1])), Path(sys.argv[2]))
     print("interrupted" if outcome.interrupted else "complete", outcome.step)
 """
 

@@ -12,8 +12,11 @@ import pytest
 import radmae_jax
 from radmae_jax.config import Config
 from radmae_jax.data.manifest import read_manifest
-from radmae_jax.train import checkpoint
-from radmae_jax.train.loop import pretrain
+from radmae_jax.train import checkpoint, sharding
+from radmae_jax.train.loop import train_run
+from radmae_jax.train.optim import make_optimizer
+from radmae_jax.train.state import init_state
+from radmae_jax.train.task import objective_of
 from radmae_jax.train.watch import RunStopped, Tally
 
 
@@ -22,7 +25,7 @@ def _with(config: Config, section: str, **changes) -> Config:
 
 
 def _run(config: Config, workdir: Path, devices: int = 1):
-    return pretrain(config, workdir, devices=jax.devices()[:devices], quiet=True)
+    return train_run(config, workdir, devices=jax.devices()[:devices], quiet=True)
 
 
 def _losses(workdir: Path) -> dict[int, float]:
@@ -122,8 +125,26 @@ def test_changed_bits_are_refused(unbroken, long_config, tmp_path):
     name = next(key for key in changed["bit_sums"] if "mask_token" in key)
     changed["bit_sums"][name] ^= 1
     meta.write_text(json.dumps(changed))
-    with pytest.raises(checkpoint.CheckpointError, match="mask_token"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"the bits of \.params\['mask_token'\]"):
         radmae_jax.load(tmp_path / "run")
+    objective = objective_of(long_config)
+    abstract = jax.eval_shape(lambda: init_state(objective, make_optimizer(long_config.optim), 0))
+    whole = sharding.replicated(sharding.make_mesh(devices=jax.devices()[:1]))
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), abstract)
+
+    def resume():
+        with checkpoint.open_manager(tmp_path / "run", 2, objective.goodness) as manager:
+            checkpoint.restore(manager, abstract, 51)
+
+    with pytest.raises(checkpoint.CheckpointError, match=r"\.params\['mask_token'\]"):
+        resume()
+    changed["bit_sums"][name] ^= 1
+    moment = next(key for key in changed["bit_sums"] if key.startswith(".moments") and "mask_token" in key)
+    changed["bit_sums"][moment] ^= 1
+    meta.write_text(json.dumps(changed))
+    with pytest.raises(checkpoint.CheckpointError, match=r"the bits of \.moments"):
+        resume()
+    assert radmae_jax.load(tmp_path / "run").step == 51  # has no use for moments, and does not read them
 
 
 def test_validation_panels_and_best(run_config, tmp_path):
@@ -145,7 +166,7 @@ def test_validation_panels_and_best(run_config, tmp_path):
 
 def test_an_evaluation_that_is_not_finite_is_never_the_best(run_config, tmp_path, unbroken):
     state = radmae_jax.load(unbroken)
-    with checkpoint.open_manager(tmp_path, 1) as manager:
+    with checkpoint.open_manager(tmp_path, 1, objective_of(run_config).goodness) as manager:
         saved = {"params": state.params}
         premises = checkpoint.Premises(1, 0, "", "", "", "", "", ((), ()), 8, (9,), 1, 1, 1, 1, "", "", {}, {})
         for step, loss in enumerate([0.5, 0.1, float("nan"), 0.3], 1):
@@ -217,7 +238,7 @@ def test_a_signal_that_comes_while_pictures_are_drawn_still_saves(run_config, tm
 
 def test_a_trace_is_written_even_by_a_short_run(run_config, tmp_path):
     config = _with(run_config, "train", max_steps=3)
-    pretrain(config, tmp_path, devices=jax.devices()[:1], profile=True, quiet=True)
+    train_run(config, tmp_path, devices=jax.devices()[:1], profile=True, quiet=True)
     assert list((tmp_path / "profile").rglob("*.pb"))
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from radmae_jax.config import Config, Loss
 from radmae_jax.data.batch import Batch, empty_batch, put_image
-from radmae_jax.model.mae import build
 from radmae_jax.train import sharding
 from radmae_jax.train.programs import compile_programs
+from radmae_jax.train.reconstruction import reconstruction
 
 LENGTHS = (12, 30)
 SIZES = [(20, 25), (8, 8), (24, 30), (37, 40), (16, 60), (23, 17), (33, 48), (9, 30)]
@@ -32,7 +32,7 @@ def _batch(records: list[int], length: int, fillers: int = 0) -> Batch:
 
 def _compiled(config: Config, rows: tuple[int, ...], devices: int = 1, fsdp: int = 1):
     mesh = sharding.make_mesh(fsdp, jax.devices()[:devices])
-    return mesh, compile_programs(config, build(config.model), mesh, LENGTHS, rows, 10, {0, 1}, set())
+    return mesh, compile_programs(config, reconstruction(config), mesh, LENGTHS, rows, 10, {0, 1}, set())
 
 
 def _gathered(mesh, programs, calls: list[tuple[int, Batch]]):

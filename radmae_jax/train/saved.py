@@ -1,0 +1,84 @@
+"""The path of a run, or of one of its checkpoints, to the model it trained, without the optimizer's state."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from radmae_jax.config import Config, read_json
+from radmae_jax.train import checkpoint, sharding
+from radmae_jax.train.task import objective_of
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A run's model after some step, float32, on one device."""
+
+    config: Config  # classes resolved
+    step: int
+    params: dict[str, Any]
+    tables: dict[str, Any]  # {} of a classifier
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a path is what `read_run` reads, rather than other weights beside a config.json."""
+    workdir, _ = _resolve(Path(path))
+    return (workdir / "config.json").exists() and (workdir / "checkpoints").is_dir()
+
+
+def read_run(path: str | Path, step: int | str = "latest") -> Saved:
+    """The model of a run, every tensor's bits checked.
+
+    Args:
+      path: a work directory, its folder `checkpoints`, or the folder of one step in there.
+      step: a saved step, "latest", or "best" by validation; must be "latest" or the same where the path names one.
+
+    Raises FileNotFoundError where there is no work directory, CheckpointError where there is no such checkpoint or its
+    bits have changed.
+    """
+    workdir, named = _resolve(Path(path))
+    if not (workdir / "config.json").exists():
+        raise FileNotFoundError(
+            f"{path} is no work directory of `radmae pretrain` or `radmae finetune`: it has no config.json"
+        )
+    if named is not None and step not in ("latest", named):
+        raise ValueError(f"step {step} is asked for, and {path} names another")
+    config = read_json(workdir / "config.json")
+    objective = objective_of(config)
+    one = sharding.replicated(sharding.make_mesh(devices=jax.local_devices()[:1]))
+    shapes = {"tables": {}} | jax.eval_shape(lambda: objective.init(jax.random.key(0)))
+    abstract = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=one), shapes)
+    with checkpoint.open_reader(workdir, objective.goodness) as manager:
+        chosen = _step(manager, step if named is None else named, workdir)
+        model = checkpoint.restore_model(manager, abstract, chosen)
+    return Saved(config, chosen, model["params"], model["tables"])
+
+
+def _resolve(path: Path) -> tuple[Path, int | None]:
+    """The work directory of a path, and the step that the path names."""
+    if (path / "config.json").exists():
+        return path, None
+    whole = path.absolute()
+    if whole.name == "checkpoints":
+        return whole.parent, None
+    if whole.parent.name == "checkpoints" and whole.name.isdigit():
+        return whole.parent.parent, int(whole.name)
+    return path, None
+
+
+def _step(manager: ocp.CheckpointManager, step: int | str, workdir: Path) -> int:
+    steps = manager.all_steps()
+    if not steps:
+        raise checkpoint.CheckpointError(f"{workdir} has no complete checkpoint")
+    if step == "latest":
+        return max(steps)
+    if step == "best":
+        best = manager.best_step()
+        if best is None:
+            raise checkpoint.CheckpointError(f"{workdir} has no checkpoint with a validation loss")
+        return best
+    if step not in steps:
+        raise checkpoint.CheckpointError(f"{workdir} has no checkpoint of step {step}; it has {sorted(steps)}")
+    return int(step)
