@@ -1,0 +1,224 @@
+"""Fine-tuning as a user runs it: labels to a classifier, resumed, refused, loaded; and what decides the best."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import radmae_jax
+from radmae_jax.cli import main
+from radmae_jax.config import Config, Task
+from radmae_jax.config_file import from_arguments
+from radmae_jax.data.batch import empty_batch, put_image
+from radmae_jax.data.dataset import open_archive, open_dataset
+from radmae_jax.data.index import index
+from radmae_jax.data.manifest import read_manifest, write_manifest
+from radmae_jax.data.splits import make_split, write_split
+from radmae_jax.evaluate.classified import TrainedClassifier
+from radmae_jax.train import checkpoint
+from radmae_jax.train.loop import train_run
+from radmae_jax.train.saved import is_run, read_run
+from radmae_jax.train.task import objective_of
+from radmae_jax.train.watch import Tally
+
+UNKNOWN = (4, 11, 18, 25, 32, 39)
+
+
+@pytest.fixture(scope="module")
+def labelled(archive, tmp_path_factory) -> Path:
+    """The archive's 60 images with a label `texture` of three values, unknown for six; 12 are for validation."""
+    folder = tmp_path_factory.mktemp("labelled")
+    values = ["" if n in UNKNOWN else ("rough", "fine", "none")[n % 5 % 3] for n in range(60)]
+    rows = [f"{n:03d}.png,{value},{'same' if value else ''}" for n, value in enumerate(values)]
+    (folder / "labels.csv").write_text("\n".join(["path,texture,constant", *rows]) + "\n")
+    path = folder / "manifest.parquet"
+    index(archive.parent / "images", path, labels=folder / "labels.csv", workers=1, show_progress=False)
+    write_split(make_split(read_manifest(path), fractions=(0.7, 0.2, 0.1)), folder / "manifest.parquet.split.parquet")
+    return path
+
+
+@pytest.fixture(scope="module")
+def arguments(labelled) -> list[str]:
+    return [
+        "--config=demo", f"--config.data.manifest={labelled}", "--config.task.kind=classify",
+        "--config.task.label=texture", "--config.model.width=32", "--config.model.layers=1", "--config.model.heads=2",
+        "--config.model.patch=8", "--config.model.table_side=6", "--config.bins.shapes=2", "--config.train.epochs=2",
+        "--config.train.evaluate_every=2", "--config.train.rows=8", "--config.train.keep_checkpoints=1",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(arguments, tmp_path_factory) -> Path:
+    """A run of six steps from the command line."""
+    folder = tmp_path_factory.mktemp("finetuned")
+    assert main(["finetune", *arguments, "--workdir", str(folder / "run"), "--json", str(folder / "run.json")]) == 0
+    return folder / "run"
+
+
+def _lines(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_trains_evaluates_and_keeps_the_best(trained, labelled):
+    outcome = json.loads((trained.parent / "run.json").read_text())
+    manifest = read_manifest(labelled)
+    archive = open_archive(read_run(trained).config)
+    known = [n for n in range(60) if n not in UNKNOWN]
+    assert sorted(np.concatenate([archive.records(side) for side in ("train", "validation", "test")])) == known
+    train, validation = archive.records("train"), archive.records("validation")
+    assert outcome["step"] == outcome["total_steps"] and outcome["images"] == 2 * len(train)
+    assert {program["kind"] for program in outcome["programs"]} == {"accumulate", "apply", "evaluate"}
+    assert not (trained / "panels").exists()
+    figures = {line["step"]: line["validation"] for line in _lines(trained) if "validation" in line}
+    for found in figures.values():
+        assert list(found) == ["loss", "balanced_accuracy", "accuracy", "images"]
+        assert found["images"] == len(validation) and 0 < found["loss"] < 3
+    assert outcome["validation"] == figures[outcome["step"]]
+    best = radmae_jax.load(trained, "best")
+    assert figures[best.step]["balanced_accuracy"] == max(f["balanced_accuracy"] for f in figures.values())
+    assert json.loads((trained / "config.json").read_text())["task"]["classes"] == ["fine", "none", "rough"]
+    assert manifest.label_names("texture") == ("fine", "none", "rough")
+
+
+def test_the_loaded_classifier_says_what_the_model_says(trained, labelled):
+    """Each image in a bucket of its own and, at full length, in one batch; accuracy is what the run measured."""
+    run = radmae_jax.load(trained)
+    assert isinstance(run, TrainedClassifier) and run.classes == ("fine", "none", "rough")
+    dataset = open_dataset(run.config)
+    records = dataset.records("validation")
+    images = [run.read(dataset.manifest.file(int(record))) for record in records]
+    found = run.classify(images)
+    assert found.dtype == np.float32 and found.shape == (len(records), 3) and run.classify([]).shape == (0, 3)
+    batch = empty_batch(len(records), 40, 8, 1, "uint16")
+    for row, record in enumerate(records):
+        put_image(batch, row, images[row], tuple(dataset.source.grids[record].tolist()), 8)
+    logits = run.model.apply({"params": run.params}, batch.patches, batch.grid, batch.extent).logits
+    np.testing.assert_allclose(found, jax.nn.softmax(logits), atol=1e-5)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    last = [line["validation"] for line in _lines(trained) if "validation" in line][-1]
+    assert np.mean(found.argmax(axis=1) == dataset.labels[records, 0]) == pytest.approx(last["accuracy"])
+
+
+def test_stopped_and_resumed_is_bitwise_the_same(trained, arguments, tmp_path):
+    for stop in (["--config.train.max_steps=2"], []):
+        assert main(["finetune", *arguments, *stop, "--workdir", str(tmp_path)]) == 0
+    wanted, found = read_run(trained), read_run(tmp_path)
+    assert checkpoint.fingerprint(found.params) == checkpoint.fingerprint(wanted.params)
+    losses = [[line["loss"] for line in _lines(run) if "loss" in line] for run in (trained, tmp_path)]
+    assert losses[0] == losses[1] and found.tables == {}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            "--config.task.classes=('rough', 'none', 'fine')",
+            'with classes = ["fine", "none", "rough"], this run has ["r',
+        ),
+        ("--config.task.label=region", "config.task.label is 'region': its values among 42 training records are ()"),
+        ("--config.task.label=sex", "config.task.label is 'sex': no label column 'sex'; there are texture, constant"),
+        ("--config.task.label=constant", "training records are ('same',); there must be at least 2"),
+        ("--config.task.classes=('fine', 'rough')", "not in it, the first is 'none'"),
+        ("--config.task.label=", "config.task.label is ''"),
+        ("--config.task.kind=reconstruct", "config.task.kind is 'reconstruct'; `radmae finetune` trains 'classify'"),
+    ],
+)
+def test_what_does_not_fit_is_named(trained, arguments, change, message, capsys):
+    assert main(["finetune", *arguments, change, "--workdir", str(trained)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_other_commands_say_what_they_are_not_for(trained, arguments, tmp_path, capsys):
+    assert main(["pretrain", *arguments, "--workdir", str(tmp_path)]) == 2
+    assert "config.task.kind is 'classify'; `radmae pretrain` trains 'reconstruct'" in capsys.readouterr().err
+    assert main(["reconstruct", str(trained), "x.png"]) == 2
+    assert "holds a classifier" in capsys.readouterr().err
+
+
+def _relabelled(arguments: list[str], labelled: Path, path: Path, values: dict[int, str | None]) -> Config:
+    """The configuration with some records' texture changed."""
+    manifest = read_manifest(labelled)
+    textures = manifest.table["texture"].to_pylist()
+    for record, value in values.items():
+        textures[record] = value
+    at = manifest.table.column_names.index("texture")
+    write_manifest(manifest.table.set_column(at, "texture", pa.array(textures, pa.string())), path, manifest.source)
+    config = from_arguments(arguments)
+    return replace(config, data=replace(config.data, manifest=str(path), split=f"{labelled}.split.parquet"))
+
+
+def test_labels_that_changed_are_refused(trained, arguments, labelled, tmp_path):
+    """Though the same classes remain, and the manifest's hash does not cover labels."""
+    archive = open_archive(from_arguments(arguments))
+    record = int(archive.records("test")[0])
+    other = next(name for at, name in enumerate(archive.classes) if at != archive.labels[record, 0])
+    config = _relabelled(arguments, labelled, tmp_path / "manifest.parquet", {record: other})
+    with pytest.raises(checkpoint.CheckpointError, match="made with labels ="):
+        train_run(config, trained, quiet=True)
+
+
+def test_what_training_knows_no_class_of_takes_no_part(arguments, labelled, tmp_path):
+    before = open_archive(from_arguments(arguments))
+    known, unknown = before.records("validation"), before.split.records("train")
+    assert sum(before.left_out(side) for side in ("train", "validation", "test")) == len(UNKNOWN)
+    changed = {int(known[0]): "unheard of", int(before.records("train")[0]): None}
+    archive = open_archive(_relabelled(arguments, labelled, tmp_path / "manifest.parquet", changed))
+    assert archive.classes == before.classes and archive.labels[known[0], 0] == -1
+    assert archive.records("validation").tolist() == known[1:].tolist()
+    assert archive.left_out("train") == before.left_out("train") + 1
+    assert archive.training_counts().sum() == len(unknown) - archive.left_out("train")
+
+
+def test_a_given_start_is_where_a_fresh_run_begins(arguments, tmp_path):
+    config = from_arguments([*arguments, "--config.train.evaluate_every=0"])
+    calls = []
+
+    def start(state):
+        calls.append(int(state.step))
+        head = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.25, np.float32), state.params["head"])  # on the host
+        return replace(state, params=state.params | {"head": head})
+
+    def run(max_steps: int):
+        return train_run(
+            replace(config, train=replace(config.train, max_steps=max_steps)), tmp_path, quiet=True, start=start
+        )  # fmt: skip
+
+    assert run(1).step == 1 and calls == [0]
+    params = read_run(tmp_path).params  # the rate of the first step of a warm-up is 0
+    assert all(np.all(np.asarray(leaf) == 0.25) for leaf in jax.tree.leaves(params["head"]))
+    assert np.std(params["patch_embed"]["kernel"]) > 0
+    assert run(2).step == 2 and calls == [0]
+
+
+def test_the_best_checkpoint_is_that_of_most_balanced_accuracy(tmp_path):
+    config = Config(task=Task("classify", "x", ("a", "b")))
+    with checkpoint.open_manager(tmp_path, 1, objective_of(config).goodness) as manager:
+        premises = checkpoint.Premises(1, 0, "", "", "", "", "", ((), ()), 8, (9,), 1, 1, 1, 1, "", "", {}, {})
+        for step, (loss, balanced) in enumerate([(0.1, 0.5), (0.9, 0.8), (float("nan"), 0.9), (0.2, 0.7)], 1):
+            figures = {"loss": loss, "balanced_accuracy": balanced, "accuracy": 1 - balanced, "images": 9.0}
+            state = {"params": {"a": jax.numpy.ones(3)}}
+            checkpoint.save(manager, state, premises, Tally(), step, figures)  # pyright: ignore[reportArgumentType]
+            manager.wait_until_finished()
+        assert (manager.best_step(), sorted(manager.all_steps())) == (2, [2, 4])
+
+
+def test_a_run_is_found_by_its_checkpoints_too(trained, monkeypatch):
+    steps = sorted(int(path.name) for path in (trained / "checkpoints").iterdir() if path.name.isdigit())
+    last = steps[-1]
+    wanted = checkpoint.fingerprint(read_run(trained).params)
+    for path in (trained / "checkpoints", trained / "checkpoints" / str(last)):
+        assert checkpoint.fingerprint(read_run(path).params) == wanted
+    assert read_run(trained / "checkpoints" / str(steps[0])).step == steps[0]
+    monkeypatch.chdir(trained / "checkpoints")
+    assert read_run(".").step == read_run(str(last)).step == last
+    assert is_run(trained) and is_run(".") and not is_run(trained / "tensorboard")
+    with pytest.raises(ValueError, match="step best is asked for"):
+        read_run(trained / "checkpoints" / str(last), "best")
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint of step 7777"):
+        read_run(trained / "checkpoints" / "7777")
+    with pytest.raises(FileNotFoundError, match=r"tensorboard is no work directory.*no config\.json"):
+        read_run(trained / "tensorboard")
