@@ -69,6 +69,8 @@ def test_trains_evaluates_and_keeps_the_best(trained, labelled):
     archive = open_archive(read_run(trained).config)
     known = [n for n in range(60) if n not in UNKNOWN]
     assert sorted(np.concatenate([archive.records(side) for side in ("train", "validation", "test")])) == known
+    texts = manifest.table["texture"].to_pylist()
+    assert [archive.classes[archive.labels[n, 0]] for n in known] == [texts[n] for n in known]
     train, validation = archive.records("train"), archive.records("validation")
     assert outcome["step"] == outcome["total_steps"] and outcome["images"] == 2 * len(train)
     assert {program["kind"] for program in outcome["programs"]} == {"accumulate", "apply", "evaluate"}
