@@ -133,7 +133,7 @@ def _read_npz(path: Path) -> Tensors:
     tensors: Tensors = {}
     name = ""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 if name in tensors:
                     raise ConvertError(f"{path.name}: tensor {name} is given twice")

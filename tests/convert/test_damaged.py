@@ -1,0 +1,210 @@
+"""Damaged checkpoints are refused by the tensor's name; a pickle's payload does not run."""
+
+import argparse
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from radmae_jax.convert.files import read_safetensors, write_safetensors, write_torch
+from radmae_jax.convert.formats import read_weights, write_weights
+from radmae_jax.convert.verify import verify
+from radmae_jax.convert.weights import ConvertError
+
+_KERNEL = "vit.encoder.layer.1.intermediate.dense.weight"
+
+
+@pytest.fixture(scope="module")
+def whole(small, make_weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    write_weights(make_weights("mae", small), folder, "huggingface")
+    return folder
+
+
+@pytest.fixture
+def exported(whole, tmp_path):
+    """A directory to be damaged."""
+    return shutil.copytree(whole, tmp_path / "out")
+
+
+def _missing(tensors):
+    del tensors[_KERNEL]
+
+
+def _extra(tensors):
+    tensors["vit.extra"] = np.zeros(3, np.float32)
+
+
+def _misshaped(tensors):
+    tensors[_KERNEL] = tensors[_KERNEL].T.copy()
+
+
+def _nan(tensors):
+    tensors[_KERNEL][3, 5] = np.nan
+
+
+def _flipped(tensors):
+    tensors[_KERNEL].view(np.uint32)[3, 5] ^= 1
+
+
+def _integers(tensors):
+    tensors[_KERNEL] = tensors[_KERNEL].astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    "damage, without_sums, message",
+    [
+        (_missing, False, f"tensor {_KERNEL} is missing"),
+        (_missing, True, f"tensor {_KERNEL} is missing"),
+        (_extra, False, "tensor vit.extra is extra"),
+        (_extra, True, "tensor vit.extra is unknown"),
+        (_misshaped, False, f"tensor {_KERNEL} does not match its checksum"),
+        (_misshaped, True, rf"tensor {_KERNEL} is \[32, 128\]; this model has \[128, 32\]"),
+        (_nan, False, f"tensor {_KERNEL} does not match its checksum"),
+        (_nan, True, f"tensor {_KERNEL} holds 1 values not finite"),
+        (_flipped, False, f"tensor {_KERNEL} does not match its checksum: its bits have changed"),
+        (_integers, True, f"tensor {_KERNEL} is int64"),
+    ],
+)
+def test_a_damaged_tensor_is_refused_by_name(damage, without_sums, message, exported):
+    tensors = {name: np.array(tensor) for name, tensor in read_safetensors(exported / "model.safetensors").items()}
+    damage(tensors)
+    write_safetensors(exported / "model.safetensors", tensors)
+    if without_sums:  # as any other program's directory
+        (exported / "radmae.json").unlink()
+    with pytest.raises(ConvertError, match=message):
+        read_weights(exported)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 60, 0.5, -1])
+def test_a_truncated_file_names_the_first_tensor_cut_off(kept, exported):
+    path = exported / "model.safetensors"
+    whole = path.read_bytes()
+    size = int(kept * len(whole)) if isinstance(kept, float) else kept if kept >= 0 else len(whole) + kept
+    path.write_bytes(whole[:size])
+    expected = "no safetensors file, or cut off in its header" if size < 100 else "tensor .* is cut off"
+    with pytest.raises(ConvertError, match=f"model.safetensors: {expected}"):
+        read_weights(exported)
+
+
+def test_a_name_given_twice_is_refused(tmp_path):
+    header = (
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    )
+    (tmp_path / "twice.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(ConvertError, match=r"twice.safetensors: tensor a is given twice"):
+        read_weights(tmp_path / "twice.safetensors")
+
+
+def test_two_spellings_of_one_tensor_are_refused(exported):
+    tensors = dict(read_safetensors(exported / "model.safetensors"))
+    tensors["embeddings.cls_token"] = tensors["vit.embeddings.cls_token"]
+    write_safetensors(exported / "model.safetensors", tensors)
+    (exported / "radmae.json").unlink()
+    with pytest.raises(ConvertError, match=r"tensor vit.embeddings.cls_token is given twice"):
+        read_weights(exported)
+
+
+def test_a_configuration_of_another_model_is_refused(exported):
+    (exported / "radmae.json").unlink()
+    path = exported / "config.json"
+    config = json.loads(path.read_text())
+    for change, message in (
+        ({"num_hidden_layers": 3}, r"tensor vit.encoder.layer.2.layernorm_before.weight is missing"),
+        ({"num_hidden_layers": 1}, r"tensor vit.encoder.layer.1.* is unknown"),
+        ({"hidden_size": "32"}, "hidden_size is '32'; it must be a whole number"),
+        ({"hidden_act": "relu"}, "hidden_act 'relu'"),
+        ({"qkv_bias": False}, "qkv_bias is False"),
+        ({"intermediate_size": 64}, "intermediate_size is 64; it must be 4 x 32"),
+        ({"model_type": "bert"}, "model_type 'bert'"),
+    ):
+        path.write_text(json.dumps(config | change))
+        with pytest.raises(ConvertError, match=message):
+            read_weights(exported)
+
+
+def test_goldens_and_their_bits_are_checked(exported):
+    goldens = {name: np.array(x) for name, x in read_safetensors(exported / "goldens.safetensors").items()}
+    goldens["native/pixels"][0, 0] ^= 1
+    write_safetensors(exported / "goldens.safetensors", goldens)
+    with pytest.raises(ConvertError, match=r"goldens.safetensors: tensor native/pixels does not match its checksum"):
+        verify(exported)
+
+
+def test_verify_sees_a_program_that_computes_otherwise(exported):
+    """Other settings with the same tensors: every checksum holds, the outputs do not."""
+    path = exported / "radmae.json"
+    card = json.loads(path.read_text())
+    assert verify(exported).passed
+    card["model"]["resample"] = "bicubic"
+    path.write_text(json.dumps(card))
+    verdict = verify(exported)
+    assert not verdict.passed
+    assert verdict.differences["jax"]["native"]["prediction"] < 1e-6  # the table as it is
+    assert verdict.differences["jax"]["partial"]["prediction"] > 1e-3
+    assert verdict.tensors == 62 and set(verdict.differences) == {"jax", "transformers"}
+
+
+class _Payload:
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (Path.touch, (self.marker,))
+
+
+@pytest.mark.parametrize("name", ["model.pth", "pytorch_model.bin", "old.pt"])
+def test_a_pickle_with_a_payload_is_refused_and_does_not_run(name, tmp_path):
+    marker = tmp_path / "ran"
+    content = {"model": {"cls_token": torch.zeros(1, 1, 32)}, "extra": _Payload(marker)}
+    # .pt: the format before archives, one bare pickle after another
+    torch.save(content, tmp_path / name, _use_new_zipfile_serialization=name != "old.pt")
+    with pytest.raises(ConvertError, match=f"{name}: refused, it holds more than tensors and settings"):
+        read_weights(tmp_path / name)
+    assert not marker.exists()
+    torch.load(tmp_path / name, weights_only=False)
+    assert marker.exists()  # the payload was one
+
+
+def test_an_npz_of_objects_is_refused(tmp_path):
+    np.savez(tmp_path / "vit.npz", cls=np.array([_Payload(tmp_path / "ran")], object))
+    with pytest.raises(ConvertError, match=r"vit.npz: tensor cls: .*allow_pickle=False"):
+        read_weights(tmp_path / "vit.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".npz"])
+def test_flipped_and_missing_bytes_of_archives_are_refused(suffix, tmp_path):
+    path = tmp_path / f"file{suffix}"
+    tensors = {"a": np.arange(5000, dtype=np.float32), "b": np.ones(5, np.float32)}
+    write_torch(path, tensors) if suffix == ".pth" else np.savez(path, **tensors)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[whole.index(np.arange(2000, 2010, dtype=np.float32).tobytes())] ^= 1
+    path.write_bytes(bytes(flipped))
+    named = "record .*data/0 does not match its checksum" if suffix == ".pth" else "tensor a: Bad CRC-32"
+    with pytest.raises(ConvertError, match=f"file{suffix}: .*{named}"):
+        read_weights(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConvertError, match=f"file{suffix}: "):
+        read_weights(path)
+
+
+def test_the_original_maes_arguments_are_read(small, make_weights, tmp_path):
+    """argparse.Namespace is the one class allowed beside tensors."""
+    from radmae_jax.convert.forms import Layout, to_theirs
+    from radmae_jax.convert.names import rules_for
+
+    weights = make_weights("mae", small)
+    theirs = to_theirs(
+        weights.tensors, rules_for("mae_pth", "mae", "class"), Layout(8, 1, 4, {"encoder": 2, "decoder": 1})
+    )
+    state = {name: torch.from_numpy(x) for name, x in theirs.items()}
+    arguments = argparse.Namespace(norm_pix_loss=True, mask_ratio=0.6, output_dir=Path("/x").as_posix())
+    torch.save({"model": state, "args": arguments, "epoch": 3, "optimizer": {}}, tmp_path / "mae.pth")
+    found = read_weights(tmp_path / "mae.pth", heads=4, decoder_heads=2)
+    assert found.norm_pix and found.model.mask_ratio == 0.6

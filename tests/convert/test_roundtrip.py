@@ -1,0 +1,162 @@
+"""Out and in again is bitwise, and names are held to strictly."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from radmae_jax.convert.files import write_safetensors, write_torch
+from radmae_jax.convert.formats import OWN, read_card, read_weights, write_weights
+from radmae_jax.convert.forms import Layout, to_theirs
+from radmae_jax.convert.names import FORMATS, rules_for
+from radmae_jax.convert.weights import ConvertError, check, encoder_of, shapes_of
+
+_NONE, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+def _same(found, weights) -> None:
+    assert found.tensors.keys() == weights.tensors.keys()
+    for name, tensor in weights.tensors.items():
+        np.testing.assert_array_equal(found.tensors[name], tensor, err_msg=name)
+
+
+def _theirs(weights, form):
+    model = weights.model
+    layers = {"encoder": 2, "decoder": 1}
+    layout = Layout(model.patch, model.channels, 4, layers)
+    return to_theirs(weights.tensors, rules_for(form, weights.kind, model.pool), layout)
+
+
+@pytest.mark.parametrize(
+    "form, kind, change",
+    [
+        ("huggingface", "mae", {"resample": "bicubic", "decoder_positions": "hf_flat", "norm_eps": 1e-12}),
+        ("huggingface", "encoder", {"gelu": "tanh"}),
+        ("huggingface", "classifier", {"channels": 3}),
+        ("timm", "encoder", {}),
+        ("timm", "classifier", {"pool": "mean", "norm_eps": 1e-5}),
+        ("mae_pth", "mae", {"channels": 3}),
+        ("mae_pth", "classifier", {"pool": "mean"}),
+        (OWN, "mae", {}),
+        (OWN, "classifier", {"pool": "mean", "gelu": "tanh"}),
+    ],
+)
+def test_out_and_in_is_bitwise(form, kind, change, small, make_weights, tmp_path):
+    classes = ("left", "right", "none") if kind == "classifier" else ()
+    weights = replace(
+        make_weights(kind, replace(small, **change), classes, norm_pix=kind == "mae"),
+        recipe={"optimizer steps": 7}, notes=("a note",),
+    )  # fmt: skip
+    write_weights(weights, tmp_path / "out", form)
+    found = read_weights(tmp_path / "out")
+    _same(found, weights)
+    assert replace(found, tensors={}) == replace(weights, tensors={})
+    with pytest.raises(ConvertError, match="exists and is not an empty directory"):
+        write_weights(weights, tmp_path / "out", form)
+
+
+@pytest.mark.parametrize("kind", ["mae", "classifier", "encoder"])
+def test_without_our_own_file_the_formats_configuration_is_enough(kind, small, make_weights, tmp_path):
+    classes = ("left", "right") if kind == "classifier" else ()
+    weights = make_weights(kind, replace(small, channels=3, norm_eps=1e-9), classes, norm_pix=kind == "mae")
+    write_weights(weights, tmp_path / "out", "huggingface")
+    (tmp_path / "out/radmae.json").unlink()
+    found = read_weights(tmp_path / "out")
+    _same(found, weights)  # preprocessor_config.json says that pixels are not scaled further
+    # Hugging Face's configuration cannot say how positions are resized: its own way is taken.
+    model = replace(weights.model, resample="bicubic", decoder_positions="hf_flat")
+    decoder = ("decoder_width", "decoder_layers", "decoder_heads")
+    if kind != "mae":
+        model = replace(model, **{name: getattr(found.model, name) for name in decoder})
+    assert (found.model, found.classes, found.norm_pix) == (model, weights.classes, weights.norm_pix)
+
+
+def test_files_without_any_configuration_are_read_by_shapes(small, make_weights, tmp_path):
+    mae = make_weights("mae", replace(small, channels=3))
+    write_torch(tmp_path / "mae.pth", _theirs(mae, "mae_pth"))
+    found = read_weights(tmp_path / "mae.pth", heads=4, decoder_heads=2, mean=_NONE, deviation=_ONE)
+    _same(found, mae)
+    assert found.model == replace(mae.model, resample="bicubic")
+    scaled = read_weights(tmp_path / "mae.pth", heads=4, decoder_heads=2)
+    assert "mean 0.485, 0.456, 0.406" in scaled.notes[-1]
+
+    for kind, form, classes in (("encoder", "timm", ()), ("classifier", "huggingface", ("class 0", "class 1"))):
+        weights = make_weights(kind, replace(small, channels=3), classes)
+        write_safetensors(tmp_path / f"{form}.safetensors", _theirs(weights, form))
+        found = read_weights(tmp_path / f"{form}.safetensors", heads=4, mean=_NONE, deviation=_ONE)
+        _same(found, weights)
+        assert (found.kind, found.classes) == (kind, classes)
+
+    with pytest.raises(ConvertError, match="encoder of width 32: its heads are not known; say --heads"):
+        read_weights(tmp_path / "timm.safetensors")
+
+
+def test_the_original_vits_npz(small, make_weights, tmp_path):
+    """Heads show in the kernels; GELU is tanh; pixels were from -1 to 1; the pre-logits layer is left out, and said."""
+    weights = make_weights("classifier", replace(small, channels=3, gelu="tanh"), ("class 0", "class 1"))
+    theirs = _theirs(weights, "big_vision")
+    assert theirs["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/query/kernel"].shape == (32, 4, 8)
+    assert theirs["Transformer/posembed_input/pos_embedding"].shape == (1, 37, 32)
+    np.savez(tmp_path / "vit.npz", **theirs)
+    found = read_weights(tmp_path / "vit.npz", mean=_NONE, deviation=_ONE)
+    _same(found, weights)
+    assert found.model.gelu == "tanh" and found.model.norm_eps == 1e-6
+    folded = read_weights(tmp_path / "vit.npz")
+    np.testing.assert_allclose(
+        folded.tensors["patch_embed/kernel"], 2 * weights.tensors["patch_embed/kernel"], rtol=1e-6
+    )
+
+    pre = {"pre_logits/kernel": np.eye(32, dtype=np.float32), "pre_logits/bias": np.zeros(32, np.float32)}
+    np.savez(tmp_path / "in21k.npz", **theirs, **pre)
+    encoder = read_weights(tmp_path / "in21k.npz", mean=_NONE, deviation=_ONE)
+    _same(encoder, encoder_of(weights))
+    assert "pre_logits/kernel" in encoder.notes[0] and "head/kernel" in encoder.notes[0]
+
+    # big_vision's own spelling, and its table without a row for the class token.
+    spelt = {}
+    for name, tensor in theirs.items():
+        for old, new in (("Transformer/posembed_input/pos_embedding", "pos_embedding"), ("MlpBlock_3", "MlpBlock_0"),
+                         ("Attention_1/", "Attention_0/"), ("LayerNorm_2", "LayerNorm_1")):  # fmt: skip
+            name = name.replace(old, new)
+        spelt[f"params/{name}"] = tensor[:, 1:] if name == "pos_embedding" else tensor
+    np.savez(tmp_path / "big.npz", **spelt)
+    found = read_weights(tmp_path / "big.npz", mean=_NONE, deviation=_ONE)
+    np.testing.assert_array_equal(found.tensors["positions"][1:], weights.tensors["positions"][1:])
+    assert not found.tensors["positions"][0].any()
+
+
+def test_every_tensor_has_one_place_in_every_format(small):
+    """Rules name each of our tensors once and each of theirs once, for every kind that a format holds."""
+    for form in FORMATS:
+        for kind in ("mae", "encoder", "classifier"):
+            for pool in ("class", "mean"):
+                try:
+                    rules = rules_for(form, kind, pool)
+                except ValueError:
+                    continue
+                ours = [name.format(n=0) for rule in rules for name in rule.ours]
+                theirs = [rule.theirs for rule in rules]
+                assert len(set(ours)) == len(ours) and len(set(theirs)) == len(theirs)
+                expected = shapes_of(kind, replace(small, layers=1, pool=pool), 3)
+                assert set(ours) == set(expected)
+
+
+def test_what_a_format_cannot_hold_is_refused_by_name(small, make_weights, tmp_path):
+    mae = make_weights("mae", small)
+    for form in ("timm", "big_vision"):
+        with pytest.raises(ValueError, match=r"holds no decoder|is not written"):
+            write_weights(mae, tmp_path / "out", form)
+    with pytest.raises(ConvertError, match="exact GELU and epsilon 1e-6, this model exact and 1e-12"):
+        write_weights(make_weights("mae", replace(small, norm_eps=1e-12)), tmp_path / "out", "mae_pth")
+    with pytest.raises(ValueError, match="huggingface holds no mean of tokens"):
+        write_weights(make_weights("encoder", replace(small, pool="mean")), tmp_path / "out", "huggingface")
+    assert not (tmp_path / "out").exists() and not list(tmp_path.iterdir())
+
+
+def test_the_encoder_of_an_mae(small, make_weights, tmp_path):
+    mae = make_weights("mae", small)
+    encoder = check(encoder_of(mae))
+    assert encoder.kind == "encoder" and "decoder is left out" in encoder.notes[-1]
+    write_weights(encoder, tmp_path / "out", "huggingface")
+    assert read_card(tmp_path / "out")["kind"] == "encoder"
+    _same(read_weights(tmp_path / "out"), encoder)
