@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from radmae_jax.bench.commands import add_bench
 from radmae_jax.command import add_command, optional_config, write_figures
 from radmae_jax.config import Config
 from radmae_jax.config_file import from_arguments
+from radmae_jax.evaluate.commands import add_convert
 
 _TOO_MANY_BAD = 3
 _STOPPED = 4
@@ -21,7 +22,11 @@ _TASKS = {"pretrain": "reconstruct", "finetune": "classify"}  # command to the c
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one subcommand; 0 for success, 2 for bad input, 3 for too many bad files, 4 for a run that stopped."""
+    """Runs one subcommand.
+
+    Returns 0 for success, 2 for bad input, 3 for too many bad files, 4 for a run that stopped, 5 for weights that
+    compute something else than they did.
+    """
     parser = _parser()
     arguments = sys.argv[1:] if arguments is None else arguments
     own, rest = _without_config(arguments)
@@ -91,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
         train = add_command(commands, name, _train, f"train {trained}, or go on training", config=True)
         train.add_argument("--workdir", type=Path, required=True)
         train.add_argument("--profile", action="store_true", help="write a trace of a few steps to WORKDIR/profile")
+        train.add_argument(
+            "--init", metavar="WEIGHTS",
+            help="what a fresh run begins with: a run, an exported or Hugging Face directory, .safetensors, .npz, .pth",
+        )  # fmt: skip
 
     reconstruct = add_command(
         commands, "reconstruct", _reconstruct, "pictures of what a trained model makes of image files"
@@ -103,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = add_command(commands, "demo", _demo, "the whole way on synthetic radiographs, in about five minutes")
     demo.add_argument("--workdir", type=Path, default=Path("runs/demo"))
     add_bench(commands)
+    add_convert(commands)
     return parser
 
 
@@ -169,8 +179,6 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any, Any]:
     """Heights and widths of a manifest, with 1 where it is trained on, or of every image of a file of sizes."""
-    from dataclasses import replace
-
     import numpy as np
 
     from radmae_jax.data.sizes import sizes_named
@@ -206,6 +214,8 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.train.watch import RunStopped
 
     config = from_arguments(rest)
+    if options.init:
+        config = replace(config, train=replace(config.train, start=options.init))
     kind = _TASKS[options.command]
     if config.task.kind != kind:
         raise ValueError(f"config.task.kind is {config.task.kind!r}; `radmae {options.command}` trains {kind!r}")

@@ -117,6 +117,9 @@ class Train:
     max_steps: int = 0  # stop after so many optimizer steps; 0: epochs decide. Schedules still span epochs
     images_per_step: int = 1024
     seed: int = 0
+    # Weights that a fresh run begins with (`--init`): a run, an exported or Hugging Face directory, a .safetensors,
+    # .npz or .pth file; empty: none
+    start: str = ""
     fsdp: int = 1  # devices that parameters are sharded over; the rest of the mesh is data
     rows: int = 0  # rows of every program; 0: the most that keep rows * length <= tokens_per_device
     tokens_per_device: int = 8192  # bound on a program's tokens a device when rows is 0

@@ -24,14 +24,14 @@ class Verdict:
     passed: bool
 
 
-def verify(folder: Path, form: str = "") -> Verdict:
+def verify(folder: Path) -> Verdict:
     """Checks every checksum, then reruns the goldens in JAX and in the format's own PyTorch programs.
 
     Raises ConvertError by the tensor's name where a bit has changed.
     """
     folder = Path(folder)
     card = read_card(folder)
-    weights = read_weights(folder, form)
+    weights = read_weights(folder)
     if card["format"] == "mae_pth" and not in_torch.missing("plain"):
         check_sums(read_torch(folder / "model.pth")[0], card["sha256"], f"{folder.name}/model.pth")
     stored = read_safetensors(folder / GOLDENS)

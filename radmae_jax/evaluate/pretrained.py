@@ -7,13 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from radmae_jax.config import Config
+from radmae_jax.config import Config, Data, Loss, Task
+from radmae_jax.convert.formats import CARD, read_weights
+from radmae_jax.convert.weights import to_variables
 from radmae_jax.evaluate.classified import TrainedClassifier
 from radmae_jax.evaluate.one_image import batch_of, read_pixels
 from radmae_jax.model import classifier, mae
 from radmae_jax.train.panels import Panel, panels_of
 from radmae_jax.train.reconstruction import make_predict
-from radmae_jax.train.saved import read_run
+from radmae_jax.train.saved import Saved, read_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +47,36 @@ class Pretrained:
 
 
 def load(path: str | Path, step: int | str = "latest") -> Pretrained | TrainedClassifier:
-    """The model of a run, as what it was trained to be.
+    """The model of a run, or of an exported directory, as what it was trained to be.
 
     Args:
-      path: a work directory, its folder `checkpoints`, or the folder of one step in there.
-      step: a saved step, "latest", or "best" by validation.
+      path: a work directory, its folder `checkpoints`, the folder of one step in there, or what `radmae convert` wrote.
+      step: of a run: a saved step, "latest", or "best" by validation.
 
-    Raises CheckpointError where there is no such checkpoint or its bits have changed, FileNotFoundError where there is
-    no work directory.
+    Raises CheckpointError where there is no such checkpoint or its bits have changed, ConvertError where those of an
+    exported directory have, FileNotFoundError where there is neither.
     """
-    saved = read_run(path, step)
+    if (Path(path) / CARD).exists():
+        saved = _exported(Path(path))
+    else:
+        saved = read_run(path, step)
     if saved.config.task.kind == "classify":
         model = classifier.build(saved.config.model, len(saved.config.task.classes))
         return TrainedClassifier(model, saved.params, saved.config, saved.step)
     return Pretrained(mae.build(saved.config.model), saved.params, saved.tables, saved.config, saved.step)
+
+
+def _exported(folder: Path) -> Saved:
+    """An exported model with what of its configuration the directory tells."""
+    weights = read_weights(folder)
+    if weights.kind == "encoder":
+        raise ValueError(f"{folder} holds an encoder alone: it neither reconstructs nor classifies")
+    variables = to_variables(weights)
+    config = Config(
+        data=Data(intensity=weights.pixels.intensity or "voi", dtype=weights.pixels.dtype),
+        model=weights.model,
+        task=Task("classify", "exported", weights.classes) if weights.kind == "classifier" else Task(),
+        loss=Loss(norm_pix=weights.norm_pix),
+    )
+    step = weights.recipe.get("optimizer steps", 0)
+    return Saved(config, step if isinstance(step, int) else 0, variables["params"], variables.get("tables", {}))

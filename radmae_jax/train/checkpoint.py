@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from radmae_jax.config import Model, to_dict
 from radmae_jax.train.premises import Premises
 from radmae_jax.train.state import State
 from radmae_jax.train.watch import Tally
@@ -121,6 +122,10 @@ def check_premises(manager: ocp.CheckpointManager, premises: Premises, step: int
     """Refuses to go on from a checkpoint where a premise differs; CheckpointError naming the field and both values."""
     defaults = {f.name: f.default for f in dataclasses.fields(Premises) if f.default is not dataclasses.MISSING}
     saved, asked = json.loads(json.dumps(defaults)) | _read_meta(manager, step)["premises"], _plain(premises)
+    # Settings of the model that are newer than the checkpoint had their defaults.
+    saved["model"] = {
+        name: saved["model"].get(name, x) for name, x in to_dict(Model()).items() if name in asked["model"]
+    }
     for field in asked:
         if saved.get(field) != asked[field]:
             raise CheckpointError(

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from radmae_jax.train.metrics import Writer
 from radmae_jax.train.premises import Premises, premises_of
 from radmae_jax.train.programs import Programs, compile_programs, table_of
 from radmae_jax.train.session import Profile, changes, stop_signals, write_config
+from radmae_jax.train.start import begin, read_start
 from radmae_jax.train.state import Gathered, State
 from radmae_jax.train.task import objective_of
 from radmae_jax.train.validation import (
@@ -60,16 +61,12 @@ def train_run(
     devices: list[Any] | None = None,
     profile: bool = False,
     quiet: bool = False,
-    start: Callable[[State], State] | None = None,
 ) -> Outcome:
     """Trains what config.task says, going on from WORKDIR's newest checkpoint if there is one.
 
-    Args:
-      start: makes the state that a fresh run begins with from the initialised, sharded one, say with weights trained
-        elsewhere; not called where a run goes on.
-
-    Raises CheckpointError where that checkpoint belongs to another run, RunStopped after too many steps that were
-    not finite or too many records that could not be read; what was trained before is saved first.
+    Raises CheckpointError where that checkpoint belongs to another run, ConvertError where config.train.start does not
+    fit, RunStopped after too many steps that were not finite or too many records that could not be read; what was
+    trained before is saved first.
     """
     started = time.perf_counter()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -90,10 +87,12 @@ def train_run(
     with checkpoint.open_manager(workdir, config.train.keep_checkpoints, objective.goodness) as manager:
         first_step = manager.latest_step() or 0
         premises = premises_of(config, dataset, schedule.steps_per_epoch)
-        tally = Tally()
+        tally, given = Tally(), None
         if first_step:  # before minutes of compiling
             checkpoint.check_premises(manager, premises, first_step)
             tally = checkpoint.read_tally(manager, first_step)
+        elif config.train.start:
+            given = read_start(config.train.start, config)
         writer = Writer(workdir, first_step, last_step, schedule.lengths, quiet)
         watch = Watch(config, writer, len(schedule.records), tally)
         programs, step, interrupted = [], first_step, False
@@ -117,9 +116,10 @@ def train_run(
                     writer.say(f"going on from the checkpoint after step {first_step} of {total_steps}")
                 else:
                     state = compiled.init()
-                    if start is not None:
-                        placed = jax.tree.map(lambda leaf: leaf.sharding, compiled.abstract)
-                        state = jax.device_put(start(state), placed)  # again, in case it forgot
+                    if given is not None:
+                        state, lines = begin(state, given, config)
+                        for line in lines:
+                            writer.say(f"start: {line}")
                 write_config(workdir, config)
                 validation = Validation(config, objective, dataset, calls, mesh, compiled, writer, evaluated)
                 run = _Run(config, workdir, dataset, calls, mesh, compiled, manager, premises, validation, watch, shown)

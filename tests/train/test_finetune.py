@@ -175,27 +175,6 @@ def test_what_training_knows_no_class_of_takes_no_part(arguments, labelled, tmp_
     assert archive.training_counts().sum() == len(unknown) - archive.left_out("train")
 
 
-def test_a_given_start_is_where_a_fresh_run_begins(arguments, tmp_path):
-    config = from_arguments([*arguments, "--config.train.evaluate_every=0"])
-    calls = []
-
-    def start(state):
-        calls.append(int(state.step))
-        head = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.25, np.float32), state.params["head"])  # on the host
-        return replace(state, params=state.params | {"head": head})
-
-    def run(max_steps: int):
-        return train_run(
-            replace(config, train=replace(config.train, max_steps=max_steps)), tmp_path, quiet=True, start=start
-        )  # fmt: skip
-
-    assert run(1).step == 1 and calls == [0]
-    params = read_run(tmp_path).params  # the rate of the first step of a warm-up is 0
-    assert all(np.all(np.asarray(leaf) == 0.25) for leaf in jax.tree.leaves(params["head"]))
-    assert np.std(params["patch_embed"]["kernel"]) > 0
-    assert run(2).step == 2 and calls == [0]
-
-
 def test_the_best_checkpoint_is_that_of_most_balanced_accuracy(tmp_path):
     config = Config(task=Task("classify", "x", ("a", "b")))
     with checkpoint.open_manager(tmp_path, 1, objective_of(config).goodness) as manager:

@@ -1,0 +1,83 @@
+"""A run, or weights of any format, to a directory that other programs load, and back."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from radmae_jax.convert.adapt import adapt
+from radmae_jax.convert.formats import OWN, read_weights, write_weights
+from radmae_jax.convert.weights import Weights, encoder_of
+from radmae_jax.train.saved import is_run, read_run
+from radmae_jax.train.start import weights_of
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What to change on the way; None keeps what there is."""
+
+    patch: int | None = None
+    channels: int | None = None
+    table_side: int | None = None
+    positions: str = "bilinear"  # how position tables are resized: see convert.resample.CONVENTIONS
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a bare file of tensors does not say of itself; 0 and () take the format's own."""
+
+    heads: int = 0
+    decoder_heads: int = 0
+    mean: tuple[float, ...] = ()  # of pixels from 0 to 1, a channel each, that the model was trained on
+    deviation: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What `radmae convert` did; the keys of its JSON report."""
+
+    source: str
+    directory: str
+    format: str
+    kind: str
+    tensors: int
+    parameters: int  # position tables included
+    model: dict[str, Any]
+    notes: list[str]  # what was changed or left out
+
+
+def convert(
+    source: Path, out: Path, to: str = "", form: str = "", *, step: int | str = "latest", encoder_only: bool = False,
+    shape: Shape | None = None, known: Known | None = None,
+) -> Converted:  # fmt: skip
+    """Writes a directory of the format `to`; empty: our own, for weights that come from elsewhere.
+
+    Args:
+      source: a run (its work directory, `checkpoints` or one step), or a file or directory of weights.
+      form: the format of weights that come from elsewhere; empty: seen from the names.
+      step: of a run: a saved step, "latest" or "best".
+    """
+    known, shape = known or Known(), shape or Shape()
+    if is_run(source) and not form:
+        if known != Known():
+            raise ValueError(f"{source} is a run: heads, mean and deviation are known of it")
+        if not to:
+            raise ValueError(f"{source} is a run: --to is needed, huggingface, timm, mae_pth or {OWN}")
+        weights = weights_of(read_run(source, step))
+    else:
+        if step != "latest":
+            raise ValueError(f"--step {step}: {source} is no run")
+        weights = read_weights(source, form, **asdict(known))
+    if encoder_only:
+        weights = encoder_of(weights)
+    weights = adapt(weights, **asdict(shape))
+    to = to or OWN
+    write_weights(weights, out, to)
+    return _report(source, out, to, weights)
+
+
+def _report(source: Path, out: Path, to: str, weights: Weights) -> Converted:
+    parameters = sum(tensor.size for tensor in weights.tensors.values())
+    return Converted(
+        str(source), str(out), to, weights.kind, len(weights.tensors), parameters, asdict(weights.model),
+        list(weights.notes),
+    )  # fmt: skip

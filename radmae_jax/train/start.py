@@ -1,0 +1,133 @@
+"""Given weights, of a run or of any file, to the state that training begins from; what is not taken is said."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from radmae_jax.config import Config
+from radmae_jax.convert.adapt import adapt, fold_class_position
+from radmae_jax.convert.formats import read_weights
+from radmae_jax.convert.weights import ConvertError, Pixels, Weights, check, from_variables, shapes_of, to_variables
+from radmae_jax.model.size import encoder_size
+from radmae_jax.train.saved import Saved, is_run, read_run
+from radmae_jax.train.state import State
+
+_DECODER = ("mask_token", "decoder_positions", "decoder_embed/", "decoder/", "decoder_norm/", "decoder_pred/")
+
+
+def read_start(path: str | Path, config: Config) -> Weights:
+    """The weights at a path, made to fit config.model's patch, channels and position table.
+
+    Args:
+      path: a run (its work directory, `checkpoints` or one step), an exported directory, one of Hugging Face's, or a
+        .safetensors, .npz or .pth file.
+
+    Raises ConvertError naming the setting where the encoder is another one.
+    """
+    path, model = Path(path), config.model
+    weights = weights_of(read_run(path)) if is_run(path) else read_weights(path)
+    have, want = encoder_size(weights.model), encoder_size(model)
+    if have != want:
+        raise ConvertError(f"{path.name} has an encoder of {have}, config.model of {want}")
+    for name in ("gelu", "norm_eps"):
+        theirs, ours = getattr(weights.model, name), getattr(model, name)
+        if theirs != ours:
+            raise ConvertError(
+                f"{path.name} has {name} {theirs!r}, config.model.{name} is {ours!r}: another function; "
+                f"--config.model.{name}={theirs} takes the weights as they are"
+            )
+    weights = adapt(
+        weights, patch=model.patch, channels=model.channels, table_side=model.table_side, positions=model.resample
+    )
+    return fold_class_position(weights)
+
+
+def begin(state: State, weights: Weights, config: Config) -> tuple[State, tuple[str, ...]]:
+    """A fresh state with every part that the weights have and config.model can take, and lines that say which.
+
+    The encoder is always taken whole. A decoder is taken by an MAE whose decoder is of the same size, a head by a
+    classifier of the same classes in the same order; the final norm by a model that pools as the weights' does.
+    """
+    kind = "classifier" if config.task.kind == "classify" else "mae"
+    wanted = shapes_of(kind, config.model, len(config.task.classes))
+    fresh = {part: reason for part in ("final norm", "decoder", "head") if (reason := _unfit(part, weights, config))}
+    names = [name for name in wanted if _part(name) not in fresh]
+    taken = list(dict.fromkeys(_part(name) for name in names))
+    lines = [*weights.notes, f"taken from the given weights: {', '.join(taken)}"]
+    lines += [f"the {part} begins fresh: {fresh[part]}" for part in dict.fromkeys(map(_part, wanted)) if part in fresh]
+    for name in names:
+        if weights.tensors[name].shape != wanted[name]:
+            shape = list(weights.tensors[name].shape)
+            raise ConvertError(f"tensor {name} is {shape}; config.model has {list(wanted[name])}")
+    variables = to_variables(replace(weights, kind=kind, tensors={name: weights.tensors[name] for name in names}))
+    params = _overlay(state.params, variables["params"])
+    tables = _overlay(state.tables, variables.get("tables", {}))
+    return replace(state, params=params, tables=tables), tuple(lines)
+
+
+def weights_of(saved: Saved) -> Weights:
+    """A run's model as weights, with what a model card says of its making: settings and counts, no path, no name."""
+    config, kind = saved.config, "classifier" if saved.config.task.kind == "classify" else "mae"
+    recipe = {
+        "trained by": "radmae_jax, " + ("classification" if kind == "classifier" else "masked reconstruction"),
+        "optimizer steps": saved.step,
+        "images a step": config.train.images_per_step,
+        "epochs planned": config.train.epochs,
+        "learning rate": config.optim.learning_rate,
+        "weight decay": config.optim.weight_decay,
+        "seed": config.train.seed,
+        "binning": f"{config.bins.policy}, padding {config.bins.pad_tokens}",
+        "compute": config.model.dtype,
+    }
+    if kind == "classifier":
+        recipe["label"] = config.task.label
+    else:
+        recipe["loss"] = f"{config.loss.kind}, by {config.loss.weighting}"
+    return check(
+        Weights(
+            kind, config.model, from_variables(saved.params, saved.tables), config.task.classes,
+            Pixels(config.data.intensity, config.data.dtype), kind == "mae" and config.loss.norm_pix, recipe,
+        )
+    )  # fmt: skip
+
+
+def _part(name: str) -> str:
+    if name.startswith(_DECODER):
+        return "decoder"
+    if name.startswith("head/"):
+        return "head"
+    return "final norm" if name.startswith("encoder_norm/") else "encoder"
+
+
+def _unfit(part: str, weights: Weights, config: Config) -> str:
+    """Why a part of the model is not taken from the weights; empty where it is."""
+    model, have = config.model, weights.model
+    if part == "head":
+        if weights.kind != "classifier":
+            return "the given weights have none"
+        same = weights.classes == config.task.classes
+        return "" if same else f"the given weights' is of {len(weights.classes)} classes, not config.task.classes"
+    if part == "final norm":
+        theirs = "class" if weights.kind == "mae" else have.pool
+        ours = model.pool if config.task.kind == "classify" else "class"
+        # As the MAE's own fine-tuning does: a norm after the mean is another one than a norm before the class token.
+        return "" if theirs == ours else f"the given weights' stands at pooling {theirs!r}, this model's at {ours!r}"
+    if weights.kind != "mae":
+        return "the given weights have none"
+    sizes = [(m.decoder_width, m.decoder_layers, m.decoder_heads) for m in (have, model)]
+    if sizes[0] != sizes[1]:
+        return f"the given weights' is {have.decoder_layers} x {have.decoder_width}, {have.decoder_heads} heads"
+    if weights.norm_pix != config.loss.norm_pix:
+        return f"it predicts with config.loss.norm_pix {weights.norm_pix}"
+    return ""
+
+
+def _overlay(tree: Any, given: dict[str, Any]) -> Any:
+    """A tree of placed arrays with the given leaves put in their places."""
+    if not isinstance(tree, dict):
+        values = np.asarray(given, tree.dtype)
+        return jax.make_array_from_callback(values.shape, tree.sharding, lambda index: values[index])
+    return {name: _overlay(leaf, given[name]) if name in given else leaf for name, leaf in tree.items()}

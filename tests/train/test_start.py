@@ -1,0 +1,166 @@
+"""Training that begins with given weights: a run's, Hugging Face's, the original ViT's."""
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from radmae_jax.cli import main
+from radmae_jax.config import Loss, Optim, Task
+from radmae_jax.convert.adapt import adapt, fold_class_position, fold_scaling
+from radmae_jax.convert.formats import read_weights, write_weights
+from radmae_jax.convert.forms import Layout, to_theirs
+from radmae_jax.convert.goldens import run
+from radmae_jax.convert.names import rules_for
+from radmae_jax.convert.weights import ConvertError, Weights, from_variables, shapes_of
+from radmae_jax.train.loop import train_run
+from radmae_jax.train.optim import make_optimizer
+from radmae_jax.train.saved import read_run
+from radmae_jax.train.start import begin, read_start, weights_of
+from radmae_jax.train.state import init_state
+from radmae_jax.train.task import objective_of
+
+
+def _random(kind, model, classes=(), norm_pix=False) -> Weights:
+    rng = np.random.default_rng(7)
+    shapes = shapes_of(kind, model, len(classes))
+    tensors = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    return Weights(kind, model, tensors, tuple(classes), norm_pix=norm_pix)
+
+
+def _fresh(config):
+    objective = objective_of(config)
+    return jax.jit(lambda: init_state(objective, make_optimizer(config.optim), 0))()
+
+
+def _begin(config, weights, tmp_path):
+    """The state's tensors by name before and after, and what is said."""
+    write_weights(weights, tmp_path / "weights", "radmae")
+    state = _fresh(config)
+    begun, lines = begin(state, read_start(tmp_path / "weights", config), config)
+    before, after = (from_variables(s.params, s.tables) for s in (state, begun))
+    return before, after, lines
+
+
+def test_a_classifier_takes_an_maes_encoder(run_config, tmp_path):
+    config = replace(run_config, task=Task("classify", "texture", ("a", "b")))
+    weights = _random("mae", config.model)
+    before, after, lines = _begin(config, weights, tmp_path)
+    for name, tensor in after.items():
+        expected = before[name] if name.startswith("head/") else weights.tensors[name]
+        if name in ("class_token", "positions"):  # the class token's position is folded into it
+            expected = fold_class_position(weights).tensors[name]
+        np.testing.assert_array_equal(tensor, expected, err_msg=name)
+    assert lines[-2:] == (
+        "taken from the given weights: encoder, final norm",
+        "the head begins fresh: the given weights have none",
+    )
+
+
+@pytest.mark.parametrize(
+    "classes, pool, fresh",
+    [(("a", "b"), "class", ()), (("b", "a"), "class", ("head",)), (("a", "b"), "mean", ("final norm",))],
+)
+def test_heads_and_norms_are_taken_where_they_mean_the_same(classes, pool, fresh, run_config, tmp_path):
+    config = replace(
+        run_config, task=Task("classify", "texture", classes), model=replace(run_config.model, pool=pool)
+    )  # fmt: skip
+    weights = _random("classifier", run_config.model, ("a", "b"))
+    before, after, lines = _begin(config, weights, tmp_path)
+    same = {name: np.array_equal(after[name], weights.tensors[name]) for name in after}
+    assert same["head/kernel"] == ("head" not in fresh)
+    assert same["encoder_norm/scale"] == ("final norm" not in fresh)
+    assert sum("begins fresh" in line for line in lines) == len(fresh)
+    assert same["encoder/1/fc2/kernel"]
+
+
+@pytest.mark.parametrize(
+    "change, loss, fresh",
+    [({}, Loss(), False), ({"decoder_layers": 2}, Loss(), True), ({}, Loss(norm_pix=True), True)],
+)
+def test_an_mae_takes_a_decoder_of_its_own_size_and_target(change, loss, fresh, run_config, tmp_path):
+    config = replace(run_config, loss=loss, model=replace(run_config.model, **change))
+    weights = _random("mae", run_config.model)
+    before, after, lines = _begin(config, weights, tmp_path)
+    assert np.array_equal(after["positions"][1:], weights.tensors["positions"][1:])  # frozen, but not sine-cosine
+    for name in ("decoder_positions", "mask_token", "decoder/0/query/kernel"):
+        np.testing.assert_array_equal(after[name], before[name] if fresh else weights.tensors[name])
+    assert ("the decoder begins fresh" in lines[-1]) == fresh
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"width": 64}, r"encoder of Size\(width=32, layers=2, heads=4\), config.model of Size\(width=64"),
+        ({"gelu": "tanh"}, "has gelu 'exact', config.model.gelu is 'tanh': .* --config.model.gelu=exact"),
+        ({"norm_eps": 1e-12}, "has norm_eps 1e-06, config.model.norm_eps is 1e-12"),
+    ],
+)
+def test_another_function_is_refused_by_the_settings_name(change, message, run_config, tmp_path):
+    write_weights(_random("mae", run_config.model), tmp_path / "weights", "radmae")
+    with pytest.raises(ConvertError, match=message):
+        read_start(tmp_path / "weights", replace(run_config, model=replace(run_config.model, **change)))
+
+
+def test_the_original_vits_file_starts_a_run_and_is_not_read_again(run_config, tmp_path):
+    """3 channels, patch 16, a table of 14 x 14, tanh GELU: taken at 1 channel, patch 8, 6 x 6; all of it said."""
+    original = _random("encoder", replace(run_config.model, channels=3, patch=16, table_side=14, gelu="tanh"))
+    theirs = to_theirs(original.tensors, rules_for("big_vision", "encoder", "class"), Layout(16, 3, 4, {"encoder": 2}))
+    np.savez(tmp_path / "vit.npz", **theirs)
+    config = replace(
+        run_config,
+        model=replace(run_config.model, gelu="tanh"),
+        optim=Optim(warmup_epochs=1.0),
+        train=replace(run_config.train, max_steps=1, start=str(tmp_path / "vit.npz")),
+    )
+    train_run(config, tmp_path / "run", quiet=True)
+    saved = weights_of(read_run(tmp_path / "run"))  # the rate of a warm-up's first step is 0
+    scaled = fold_scaling(original, (0.5,) * 3, (0.5,) * 3)
+    expected = fold_class_position(adapt(scaled, patch=8, channels=1, table_side=6, positions="bilinear"))
+    for name, tensor in expected.tensors.items():
+        np.testing.assert_array_equal(saved.tensors[name], tensor, err_msg=name)
+    (tmp_path / "vit.npz").unlink()
+    going_on = replace(config, train=replace(config.train, max_steps=2))
+    assert train_run(going_on, tmp_path / "run", quiet=True).step == 2
+    assert json.loads((tmp_path / "run/config.json").read_text())["train"]["start"].endswith("vit.npz")
+
+
+def test_a_run_is_converted_verified_and_started_from_on_the_command_line(run_config, tmp_path, capsys):
+    """Pre-training to a Hugging Face directory and to a classifier's start, as a user does it."""
+    import radmae_jax
+
+    train_run(replace(run_config, train=replace(run_config.train, max_steps=2)), tmp_path / "run", quiet=True)
+    out, report = tmp_path / "hf", tmp_path / "report.json"
+    assert main(["convert", str(tmp_path / "run"), str(out), "--to", "huggingface", "--json", str(report)]) == 0
+    assert json.loads(report.read_text()).keys() == {
+        "source", "directory", "format", "kind", "tensors", "parameters", "model", "notes",
+    }  # fmt: skip
+    card = (out / "README.md").read_text()
+    assert "optimizer steps: 2" in card and "VOI LUT" in card and "manifest" not in card
+    assert str(tmp_path) not in (out / "radmae.json").read_text() + card
+    assert main(["verify", str(out), "--json", str(report)]) == 0
+    verdict = json.loads(report.read_text())
+    assert verdict["passed"] and verdict["not_run"] == {} and set(verdict["differences"]) == {"jax", "transformers"}
+    exported, trained = read_weights(out), weights_of(read_run(tmp_path / "run"))
+    for name, tensor in trained.tensors.items():
+        np.testing.assert_array_equal(exported.tensors[name], tensor, err_msg=name)
+
+    steps = tmp_path / "run/checkpoints"
+    assert main(["convert", str(steps / "2"), str(tmp_path / "enc"), "--to", "timm", "--part", "encoder"]) == 0
+    assert "decoder is left out" in capsys.readouterr().out
+    assert main(["convert", str(out), str(tmp_path / "own"), "--from", "huggingface", "--patch", "16"]) == 0
+    resized = read_weights(tmp_path / "own")
+    assert resized.model == replace(trained.model, patch=16, variant="custom")
+    assert main(["convert", str(steps), str(tmp_path / "x")]) == 2
+    assert main(["convert", str(steps), str(out), "--to", "timm"]) == 2
+    error = capsys.readouterr().err
+    assert "--to is needed" in error and "hf exists and is not an empty directory" in error
+
+    loaded = radmae_jax.load(out)
+    image = np.random.default_rng(0).integers(0, 65536, (40, 30), dtype=np.uint16)
+    panels = [run_.reconstruct([image])[0] for run_ in (loaded, radmae_jax.load(tmp_path / "run"))]
+    np.testing.assert_array_equal(panels[0].prediction, panels[1].prediction)
+    found = run(exported, image, np.linspace(0, 1, 20, dtype=np.float32))
+    assert np.isfinite(found["prediction"]).all()
