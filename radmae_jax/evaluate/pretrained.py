@@ -56,10 +56,7 @@ def load(path: str | Path, step: int | str = "latest") -> Pretrained | TrainedCl
     Raises CheckpointError where there is no such checkpoint or its bits have changed, ConvertError where those of an
     exported directory have, FileNotFoundError where there is neither.
     """
-    if (Path(path) / CARD).exists():
-        saved = _exported(Path(path))
-    else:
-        saved = read_run(path, step)
+    saved = _exported(Path(path)) if (Path(path) / CARD).exists() else read_run(path, step)
     if saved.config.task.kind == "classify":
         model = classifier.build(saved.config.model, len(saved.config.task.classes))
         return TrainedClassifier(model, saved.params, saved.config, saved.step)

@@ -123,9 +123,8 @@ def check_premises(manager: ocp.CheckpointManager, premises: Premises, step: int
     defaults = {f.name: f.default for f in dataclasses.fields(Premises) if f.default is not dataclasses.MISSING}
     saved, asked = json.loads(json.dumps(defaults)) | _read_meta(manager, step)["premises"], _plain(premises)
     # Settings of the model that are newer than the checkpoint had their defaults.
-    saved["model"] = {
-        name: saved["model"].get(name, x) for name, x in to_dict(Model()).items() if name in asked["model"]
-    }
+    newer = {name: value for name, value in to_dict(Model()).items() if name in asked["model"]}
+    saved["model"] = newer | saved["model"]
     for field in asked:
         if saved.get(field) != asked[field]:
             raise CheckpointError(

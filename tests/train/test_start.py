@@ -68,7 +68,7 @@ def test_heads_and_norms_are_taken_where_they_mean_the_same(classes, pool, fresh
         run_config, task=Task("classify", "texture", classes), model=replace(run_config.model, pool=pool)
     )  # fmt: skip
     weights = _random("classifier", run_config.model, ("a", "b"))
-    before, after, lines = _begin(config, weights, tmp_path)
+    _, after, lines = _begin(config, weights, tmp_path)
     same = {name: np.array_equal(after[name], weights.tensors[name]) for name in after}
     assert same["head/kernel"] == ("head" not in fresh)
     assert same["encoder_norm/scale"] == ("final norm" not in fresh)
@@ -127,8 +127,8 @@ def test_the_original_vits_file_starts_a_run_and_is_not_read_again(run_config, t
     assert json.loads((tmp_path / "run/config.json").read_text())["train"]["start"].endswith("vit.npz")
 
 
-def test_a_run_is_converted_verified_and_started_from_on_the_command_line(run_config, tmp_path, capsys):
-    """Pre-training to a Hugging Face directory and to a classifier's start, as a user does it."""
+def test_a_run_is_converted_verified_and_loaded_on_the_command_line(run_config, tmp_path, capsys):
+    """Pre-training to a Hugging Face directory, its encoder to timm, and back to ours with another patch."""
     import radmae_jax
 
     train_run(replace(run_config, train=replace(run_config.train, max_steps=2)), tmp_path / "run", quiet=True)
