@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -54,6 +55,9 @@ def write_safetensors(path: Path, tensors: Tensors) -> None:
 
     temporary = path.with_name(f".{path.name}")
     save_file({name: np.asarray(x, order="C") for name, x in tensors.items()}, temporary, metadata={"format": "pt"})
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)  # the library writes files that nobody else may read
     temporary.replace(path)
 
 
