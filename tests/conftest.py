@@ -66,6 +66,27 @@ def run_config(archive, small_model):
 
 
 @pytest.fixture(scope="session")
+def make_weights():
+    """make_weights(kind, model, classes=(), norm_pix=False): random weights, none at 0 or 1, of 16-bit pixels."""
+    import numpy as np
+
+    from radmae_jax.convert.weights import Pixels, Weights, check, shapes_of
+
+    def make(kind, model, classes=(), norm_pix=False):
+        rng = np.random.default_rng(7)
+
+        def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
+            # Kernels as they are initialised; position tables about as large as sines.
+            spread = (2 / sum(shape)) ** 0.5 if name.endswith("kernel") else 0.5 if "positions" in name else 0.05
+            return (rng.normal(0, spread, shape) + name.endswith("scale")).astype(np.float32)
+
+        tensors = {name: tensor(name, shape) for name, shape in shapes_of(kind, model, len(classes)).items()}
+        return check(Weights(kind, model, tensors, tuple(classes), Pixels("voi", "uint16"), norm_pix))
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def tree_distance():
     """||a - b|| / ||a|| over all leaves of two trees, summed in float64."""
     import numpy as np

@@ -1,11 +1,14 @@
 """Weights to inputs and outputs that any other program of the same model must reproduce, and the JAX run of them."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
 
+from radmae_jax.config import Model
 from radmae_jax.convert.weights import ConvertError, Tensors, Weights, to_variables
 from radmae_jax.data.batch import empty_batch, put_image
 from radmae_jax.model import classifier, mae
@@ -53,27 +56,28 @@ def run(weights: Weights, pixels: np.ndarray, noise: np.ndarray) -> dict[str, np
     rows, columns = -(-pixels.shape[0] // model.patch), -(-pixels.shape[1] // model.patch)
     batch = empty_batch(1, rows * columns, model.patch, model.channels, str(pixels.dtype))
     put_image(batch, 0, pixels, (rows, columns), model.patch)
-    variables = to_variables(weights)
+    call = _program(weights.kind, model, len(weights.classes))
+    output = jax.device_get(call(to_variables(weights), batch.patches, batch.grid, batch.extent, noise[None]))
     if weights.kind != "mae":
-        built = classifier.build(model, len(weights.classes))
-        out = jax.device_get(jax.jit(built.apply)(variables, batch.patches, batch.grid, batch.extent))
-        logits = {"logits": out.logits[0]} if weights.classes else {}
-        return {"tokens": out.tokens[0], "pooled": out.pooled[0], **logits}
-    built = mae.build(model)
-
-    def forward(variables: dict[str, Any], noise: np.ndarray) -> Any:
-        return built.apply(
-            variables, batch.patches, batch.grid, batch.extent, noise,
-            capture_intermediates=lambda module, _: module.name == "encoder_norm",
-        )  # fmt: skip
-
-    output, captured = jax.device_get(jax.jit(forward)(variables, noise[None]))
+        logits = {"logits": output.logits[0]} if weights.classes else {}
+        return {"tokens": output.tokens[0], "pooled": output.pooled[0], **logits}
+    output, captured = output
     encoded = captured["intermediates"]["encoder_norm"]["__call__"][0]
-    kept = int(output.masking.kept[0])
-    masked = output.masking.masked[0]
+    kept, masked = int(output.masking.kept[0]), output.masking.masked[0]
     target = batch.patches[0].astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     loss = patch_loss(output.prediction[0], target, masked, weights.norm_pix)
     return {"encoded": encoded[0, : 1 + kept], "prediction": output.prediction[0], "loss": loss}
+
+
+@functools.lru_cache(maxsize=8)
+def _program(kind: str, model: Model, classes: int) -> Callable[..., Any]:
+    """The jitted forward pass: one object a model, so that images of one size compile it once."""
+    if kind != "mae":
+        built = classifier.build(model, classes)
+        return jax.jit(lambda variables, patches, grid, extent, _: built.apply(variables, patches, grid, extent))
+    autoencoder = mae.build(model)
+    captured = {"capture_intermediates": lambda module, _: module.name == "encoder_norm"}
+    return jax.jit(lambda variables, *batch: autoencoder.apply(variables, *batch, **captured))
 
 
 def patch_loss(prediction: np.ndarray, target: np.ndarray, masked: np.ndarray, norm_pix: bool) -> np.ndarray:

@@ -105,7 +105,7 @@ def _transformers(folder: Path, weights: Weights) -> Any:
     name = {"mae": "ViTMAEForPreTraining", "encoder": "ViTModel", "classifier": "ViTForImageClassification"}
     options = {"add_pooling_layer": False} if weights.kind == "encoder" else {}
     model, info = getattr(transformers, name[weights.kind]).from_pretrained(
-        folder, local_files_only=True, output_loading_info=True, dtype=torch.float32, **options
+        folder, local_files_only=True, output_loading_info=True, **options
     )
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info.get(problem):

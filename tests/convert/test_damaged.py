@@ -4,12 +4,14 @@ import argparse
 import json
 import shutil
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from radmae_jax.convert import in_torch
 from radmae_jax.convert.files import read_safetensors, write_safetensors, write_torch
 from radmae_jax.convert.formats import read_weights, write_weights
 from radmae_jax.convert.verify import verify
@@ -19,9 +21,9 @@ _KERNEL = "vit.encoder.layer.1.intermediate.dense.weight"
 
 
 @pytest.fixture(scope="module")
-def whole(small, make_weights, tmp_path_factory):
+def whole(small_model, make_weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "out"
-    write_weights(make_weights("mae", small), folder, "huggingface")
+    write_weights(make_weights("mae", small_model), folder, "huggingface")
     return folder
 
 
@@ -194,12 +196,12 @@ def test_flipped_and_missing_bytes_of_archives_are_refused(suffix, tmp_path):
         read_weights(path)
 
 
-def test_the_original_maes_arguments_are_read(small, make_weights, tmp_path):
+def test_the_original_maes_arguments_are_read(small_model, make_weights, tmp_path):
     """argparse.Namespace is the one class allowed beside tensors."""
     from radmae_jax.convert.forms import Layout, to_theirs
     from radmae_jax.convert.names import rules_for
 
-    weights = make_weights("mae", small)
+    weights = make_weights("mae", small_model)
     theirs = to_theirs(
         weights.tensors, rules_for("mae_pth", "mae", "class"), Layout(8, 1, 4, {"encoder": 2, "decoder": 1})
     )
@@ -208,3 +210,14 @@ def test_the_original_maes_arguments_are_read(small, make_weights, tmp_path):
     torch.save({"model": state, "args": arguments, "epoch": 3, "optimizer": {}}, tmp_path / "mae.pth")
     found = read_weights(tmp_path / "mae.pth", heads=4, decoder_heads=2)
     assert found.norm_pix and found.model.mask_ratio == 0.6
+
+
+def test_without_pytorch_it_is_said_what_to_install(exported, monkeypatch, tmp_path):
+    write_torch(tmp_path / "mae.pth", {"cls_token": np.zeros((1, 1, 8), np.float32)})
+    monkeypatch.setattr(in_torch, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    verdict = verify(exported)
+    assert verdict.passed and set(verdict.differences) == {"jax"}
+    assert verdict.not_run == {"transformers": "torch and transformers not installed"}
+    with pytest.raises(ConvertError, match=r"mae.pth needs PyTorch: pip install 'radmae-jax\[convert\]'"):
+        read_weights(tmp_path / "mae.pth")

@@ -9,16 +9,18 @@ import pytest
 from PIL import Image
 
 from radmae_jax.convert.example import example_of
+from radmae_jax.convert.files import read_safetensors
 from radmae_jax.convert.formats import write_weights
-from radmae_jax.convert.goldens import run
+from radmae_jax.convert.goldens import from_tensors
 
 _RUN = """
 import runpy, sys
 import numpy as np, torch
 for name in ("jax", "flax", "radmae_jax"):
     sys.modules[name] = None  # importing them fails from here on
-torch.manual_seed(0)
-example, image, result = sys.argv[1:]
+example, image, noise, result = sys.argv[1:]
+hidden = torch.from_numpy(np.load(noise))
+torch.rand = lambda *shape, **options: hidden.reshape(shape)
 sys.argv = [example, image]
 sys.path.insert(0, example.rpartition("/")[0])  # as `python example.py` does
 found = runpy.run_path(example, run_name="__main__")
@@ -37,28 +39,23 @@ np.savez(result, **{name: found[name].numpy() for name in ("prediction", "featur
         ("mae_pth", "classifier", {"pool": "mean"}),
     ],
 )
-def test_the_example_computes_what_the_model_computes(form, kind, change, small, make_weights, tmp_path):
+def test_the_example_computes_what_the_model_computes(form, kind, change, small_model, make_weights, tmp_path):
     classes = ("left", "no 'quote'") if kind == "classifier" else ()
-    weights = make_weights(kind, replace(small, **change), classes)
+    weights = make_weights(kind, replace(small_model, **change), classes)
     write_weights(weights, tmp_path / "out", form)
-    pixels = np.random.default_rng(0).integers(0, 65536, (29, 52), dtype=np.uint16)  # no whole patches
-    Image.fromarray(pixels).save(tmp_path / "image.png")
-    arguments = [str(tmp_path / name) for name in ("out/example.py", "image.png", "result.npz")]
+    golden = from_tensors(read_safetensors(tmp_path / "out/goldens.safetensors"))[1]
+    assert golden.name == "partial"
+    Image.fromarray(golden.pixels).save(tmp_path / "image.png")
+    np.save(tmp_path / "noise.npy", golden.noise)
+    arguments = [str(tmp_path / name) for name in ("out/example.py", "image.png", "noise.npy", "result.npz")]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", _RUN, *arguments],
         capture_output=True, text=True, cwd=tmp_path, env={"PATH": "", "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    noise = np.empty(0, np.float32)
-    if kind == "mae":
-        import torch
-
-        torch.manual_seed(0)
-        noise = torch.rand(1, 28)[0].numpy()
-    expected = run(weights, pixels, noise)
     found = np.load(tmp_path / "result.npz")
     name = {"mae": "prediction", "encoder": "features", "classifier": "logits"}[kind]
-    reference = expected[{"features": "tokens"}.get(name, name)]
+    reference = golden.outputs[{"features": "tokens"}.get(name, name)]
     assert found[name].shape == reference.shape
     assert np.abs(found[name] - reference).max() < 1e-4 * np.abs(reference).max()
     if kind == "classifier":
@@ -73,6 +70,6 @@ def test_the_example_computes_what_the_model_computes(form, kind, change, small,
         ({"resample": "bicubic", "decoder_positions": "hf_flat"}, 0),
     ],
 )
-def test_resizing_is_overridden_unless_the_model_was_trained_with_it(change, lines, small, make_weights):
-    text = example_of(make_weights("mae", replace(small, **change)), "huggingface")
+def test_resizing_is_overridden_unless_the_model_was_trained_with_it(change, lines, small_model, make_weights):
+    text = example_of(make_weights("mae", replace(small_model, **change)), "huggingface")
     assert text.count("interpolate_pos_encoding = lambda") == lines

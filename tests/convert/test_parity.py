@@ -72,7 +72,7 @@ def test_the_training_loss_of_padded_rows_is_hugging_faces(norm_pix, make_weight
     put_image(batch, 1, image[:30, :40], (2, 3), 16)
     built, variables = mae.build(model), to_variables(weights)
     noise = np.random.default_rng(1).random((2, 40), np.float32)
-    out = built.apply(variables, batch.patches, batch.grid, batch.extent, noise)
+    out = jax.jit(built.apply)(variables, batch.patches, batch.grid, batch.extent, noise)
     loss = Loss(norm_pix=norm_pix, variance_floor=0.0)
     total, count = error_sums(out, batch.patches, batch.grid, batch.extent, built.shape, loss)
     pixels = torch.from_numpy(image.astype(np.float32) / 65535)[None, None]

@@ -71,11 +71,11 @@ def test_a_smooth_image_enlarged_as_a_whole_embeds_nearly_alike():
     assert np.abs(found - reference).max() < 0.01 * np.abs(reference).max()
 
 
-def test_three_channels_summed_see_grey_alike(small, make_weights):
+def test_three_channels_summed_see_grey_alike(small_model, make_weights):
     from dataclasses import replace
 
     for kind in ("mae", "encoder"):
-        weights = make_weights(kind, replace(small, channels=3))
+        weights = make_weights(kind, replace(small_model, channels=3))
         rng = np.random.default_rng(0)
         pixels, noise = rng.integers(0, 65536, (32, 40), np.uint16), rng.random(20, np.float32)
         noise = noise if kind == "mae" else noise[:0]
@@ -90,9 +90,9 @@ def test_three_channels_summed_see_grey_alike(small, make_weights):
         np.testing.assert_allclose(again[name], before[name], atol=2e-5)
 
 
-def test_pixel_scaling_is_folded_in_exactly(small, make_weights):
+def test_pixel_scaling_is_folded_in_exactly(small_model, make_weights):
     """What a model computes of (x - m) / s is what the folded one computes of x; predictions turn back to pixels."""
-    weights = make_weights("mae", small)
+    weights = make_weights("mae", small_model)
     folded = fold_scaling(weights, (0.25,), (0.5,))
     rng = np.random.default_rng(0)
     noise = rng.random(20, np.float32)
@@ -107,8 +107,8 @@ def test_pixel_scaling_is_folded_in_exactly(small, make_weights):
         fold_scaling(weights, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
 
 
-def test_the_class_position_is_folded_into_the_class_token(small, make_weights):
-    weights = make_weights("encoder", small)
+def test_the_class_position_is_folded_into_the_class_token(small_model, make_weights):
+    weights = make_weights("encoder", small_model)
     folded = fold_class_position(weights)
     assert not folded.tensors["positions"][0].any() and weights.tensors["positions"][0].any()
     pixels = np.random.default_rng(0).integers(0, 65536, (32, 40), np.uint16)
@@ -116,8 +116,8 @@ def test_the_class_position_is_folded_into_the_class_token(small, make_weights):
     np.testing.assert_array_equal(run(folded, pixels, nothing)["tokens"], run(weights, pixels, nothing)["tokens"])
 
 
-def test_another_patch_channel_and_table_are_a_model_that_runs(small, make_weights):
-    weights = make_weights("mae", small)
+def test_another_patch_channel_and_table_are_a_model_that_runs(small_model, make_weights):
+    weights = make_weights("mae", small_model)
     other = adapt(weights, patch=12, channels=3, table_side=9, positions="bicubic")
     assert (other.model.patch, other.model.channels, other.model.table_side) == (12, 3, 9)
     assert [note.split()[0] for note in other.notes] == ["1", "patch", "position"]

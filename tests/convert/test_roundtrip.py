@@ -41,10 +41,10 @@ def _theirs(weights, form):
         (OWN, "classifier", {"pool": "mean", "gelu": "tanh"}),
     ],
 )
-def test_out_and_in_is_bitwise(form, kind, change, small, make_weights, tmp_path):
+def test_out_and_in_is_bitwise(form, kind, change, small_model, make_weights, tmp_path):
     classes = ("left", "right", "none") if kind == "classifier" else ()
     weights = replace(
-        make_weights(kind, replace(small, **change), classes, norm_pix=kind == "mae"),
+        make_weights(kind, replace(small_model, **change), classes, norm_pix=kind == "mae"),
         recipe={"optimizer steps": 7}, notes=("a note",),
     )  # fmt: skip
     write_weights(weights, tmp_path / "out", form)
@@ -56,9 +56,9 @@ def test_out_and_in_is_bitwise(form, kind, change, small, make_weights, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["mae", "classifier", "encoder"])
-def test_without_our_own_file_the_formats_configuration_is_enough(kind, small, make_weights, tmp_path):
+def test_without_our_own_file_the_formats_configuration_is_enough(kind, small_model, make_weights, tmp_path):
     classes = ("left", "right") if kind == "classifier" else ()
-    weights = make_weights(kind, replace(small, channels=3, norm_eps=1e-9), classes, norm_pix=kind == "mae")
+    weights = make_weights(kind, replace(small_model, channels=3, norm_eps=1e-9), classes, norm_pix=kind == "mae")
     write_weights(weights, tmp_path / "out", "huggingface")
     (tmp_path / "out/radmae.json").unlink()
     found = read_weights(tmp_path / "out")
@@ -71,8 +71,8 @@ def test_without_our_own_file_the_formats_configuration_is_enough(kind, small, m
     assert (found.model, found.classes, found.norm_pix) == (model, weights.classes, weights.norm_pix)
 
 
-def test_files_without_any_configuration_are_read_by_shapes(small, make_weights, tmp_path):
-    mae = make_weights("mae", replace(small, channels=3))
+def test_files_without_any_configuration_are_read_by_shapes(small_model, make_weights, tmp_path):
+    mae = make_weights("mae", replace(small_model, channels=3))
     write_torch(tmp_path / "mae.pth", _theirs(mae, "mae_pth"))
     found = read_weights(tmp_path / "mae.pth", heads=4, decoder_heads=2, mean=_NONE, deviation=_ONE)
     _same(found, mae)
@@ -81,7 +81,7 @@ def test_files_without_any_configuration_are_read_by_shapes(small, make_weights,
     assert "mean 0.485, 0.456, 0.406" in scaled.notes[-1]
 
     for kind, form, classes in (("encoder", "timm", ()), ("classifier", "huggingface", ("class 0", "class 1"))):
-        weights = make_weights(kind, replace(small, channels=3), classes)
+        weights = make_weights(kind, replace(small_model, channels=3), classes)
         write_safetensors(tmp_path / f"{form}.safetensors", _theirs(weights, form))
         found = read_weights(tmp_path / f"{form}.safetensors", heads=4, mean=_NONE, deviation=_ONE)
         _same(found, weights)
@@ -91,9 +91,9 @@ def test_files_without_any_configuration_are_read_by_shapes(small, make_weights,
         read_weights(tmp_path / "timm.safetensors")
 
 
-def test_the_original_vits_npz(small, make_weights, tmp_path):
+def test_the_original_vits_npz(small_model, make_weights, tmp_path):
     """Heads show in the kernels; GELU is tanh; pixels were from -1 to 1; the pre-logits layer is left out, and said."""
-    weights = make_weights("classifier", replace(small, channels=3, gelu="tanh"), ("class 0", "class 1"))
+    weights = make_weights("classifier", replace(small_model, channels=3, gelu="tanh"), ("class 0", "class 1"))
     theirs = _theirs(weights, "big_vision")
     assert theirs["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/query/kernel"].shape == (32, 4, 8)
     assert theirs["Transformer/posembed_input/pos_embedding"].shape == (1, 37, 32)
@@ -125,7 +125,7 @@ def test_the_original_vits_npz(small, make_weights, tmp_path):
     assert not found.tensors["positions"][0].any()
 
 
-def test_every_tensor_has_one_place_in_every_format(small):
+def test_every_tensor_has_one_place_in_every_format(small_model):
     """Rules name each of our tensors once and each of theirs once, for every kind that a format holds."""
     for form in FORMATS:
         for kind in ("mae", "encoder", "classifier"):
@@ -137,24 +137,24 @@ def test_every_tensor_has_one_place_in_every_format(small):
                 ours = [name.format(n=0) for rule in rules for name in rule.ours]
                 theirs = [rule.theirs for rule in rules]
                 assert len(set(ours)) == len(ours) and len(set(theirs)) == len(theirs)
-                expected = shapes_of(kind, replace(small, layers=1, pool=pool), 3)
+                expected = shapes_of(kind, replace(small_model, layers=1, pool=pool), 3)
                 assert set(ours) == set(expected)
 
 
-def test_what_a_format_cannot_hold_is_refused_by_name(small, make_weights, tmp_path):
-    mae = make_weights("mae", small)
+def test_what_a_format_cannot_hold_is_refused_by_name(small_model, make_weights, tmp_path):
+    mae = make_weights("mae", small_model)
     for form in ("timm", "big_vision"):
         with pytest.raises(ValueError, match=r"holds no decoder|is not written"):
             write_weights(mae, tmp_path / "out", form)
     with pytest.raises(ConvertError, match="exact GELU and epsilon 1e-6, this model exact and 1e-12"):
-        write_weights(make_weights("mae", replace(small, norm_eps=1e-12)), tmp_path / "out", "mae_pth")
+        write_weights(make_weights("mae", replace(small_model, norm_eps=1e-12)), tmp_path / "out", "mae_pth")
     with pytest.raises(ValueError, match="huggingface holds no mean of tokens"):
-        write_weights(make_weights("encoder", replace(small, pool="mean")), tmp_path / "out", "huggingface")
+        write_weights(make_weights("encoder", replace(small_model, pool="mean")), tmp_path / "out", "huggingface")
     assert not (tmp_path / "out").exists() and not list(tmp_path.iterdir())
 
 
-def test_the_encoder_of_an_mae(small, make_weights, tmp_path):
-    mae = make_weights("mae", small)
+def test_the_encoder_of_an_mae(small_model, make_weights, tmp_path):
+    mae = make_weights("mae", small_model)
     encoder = check(encoder_of(mae))
     assert encoder.kind == "encoder" and "decoder is left out" in encoder.notes[-1]
     write_weights(encoder, tmp_path / "out", "huggingface")
