@@ -3,14 +3,12 @@
 import dataclasses
 import itertools
 import json
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 import ml_collections
 
-T = TypeVar("T")
+from radmae_jax.plain import from_dict
 
 
 @dataclass(frozen=True)
@@ -178,6 +176,7 @@ def validate(config: Config) -> Config:
         ("model.channels", model.channels, 1, 3),
         ("model.mask_ratio", model.mask_ratio, 0.0, 0.99),
         ("model.table_side", model.table_side, 1, 4096),
+        ("model.norm_eps", model.norm_eps, 1e-15, 0.1),
         ("bins.shapes", bins.shapes, 1, 4096),
         ("bins.quantum", bins.quantum, 1, 4096),
         ("bins.group", bins.group, 1, 65536),
@@ -241,36 +240,6 @@ def validate(config: Config) -> Config:
     return config
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """Plain nested dictionaries, as config.json holds them (tuples become lists)."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def from_dict(cls: type[T], values: dict[str, Any], where: str = "config") -> T:
-    """A dataclass from nested dictionaries; unknown keys and wrong types raise ValueError naming the field."""
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ValueError(f"{where}.{unknown[0]} is not a setting; {where} has: {', '.join(sorted(hints))}")
-    chosen: dict[str, Any] = {}
-    for name, value in values.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            chosen[name] = from_dict(typing.cast(type, hint), value, f"{where}.{name}")
-        elif typing.get_origin(hint) is tuple:
-            of, plural = (int, "whole numbers") if typing.get_args(hint)[0] is int else (str, "texts")
-            if not isinstance(value, list | tuple) or not all(type(item) is of for item in value):
-                raise ValueError(f"{where}.{name} is {value!r}; it must be a tuple of {plural}")
-            chosen[name] = tuple(value)
-        elif hint is float and type(value) in (int, float):
-            chosen[name] = float(value)
-        elif type(value) is hint:
-            chosen[name] = value
-        else:
-            raise ValueError(f"{where}.{name} is {value!r}; it must be of type {hint.__name__}")
-    return cls(**chosen)
-
-
 def editable(config: Config | None = None) -> ml_collections.ConfigDict:
     """The schema with its defaults as a ConfigDict, for config files to change and return."""
     return ml_collections.ConfigDict(dataclasses.asdict(config or Config()))
@@ -284,15 +253,3 @@ def freeze(config: ml_collections.ConfigDict) -> Config:
 def read_json(path: Path) -> Config:
     """The Config a work directory was run with (its config.json)."""
     return validate(from_dict(Config, json.loads(path.read_text())))
-
-
-def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Fields that differ, as `section.field: old -> new`."""
-    found = []
-    for name in (f.name for f in dataclasses.fields(old)):
-        a, b = getattr(old, name), getattr(new, name)
-        if dataclasses.is_dataclass(a):
-            found += differences(a, b, f"{where}{name}.")
-        elif a != b:
-            found.append(f"{where}{name}: {a!r} -> {b!r}")
-    return found

@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from radmae_jax.config import Config, Task, differences, from_dict, read_json, to_dict
+from radmae_jax.config import Config, Task, read_json
 from radmae_jax.config_file import find_config, from_arguments, load_file
 from radmae_jax.data.binning import make_table, token_grids
 from radmae_jax.data.optimum import optimal_lengths
 from radmae_jax.data.sizes import poster_sizes
+from radmae_jax.plain import differences, from_dict, to_dict
 
 
 def test_overrides_have_the_types_of_the_schema():

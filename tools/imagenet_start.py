@@ -18,11 +18,9 @@ import transformers
 
 from radmae_jax.cli import main as radmae
 from radmae_jax.convert.files import write_safetensors
-from radmae_jax.convert.formats import read_weights
-from radmae_jax.convert.forms import Layout, to_theirs
-from radmae_jax.convert.names import rules_for
+from radmae_jax.convert.formats import Known, read_weights
+from radmae_jax.convert.forms import theirs_of
 
-_LAYOUT = Layout(16, 3, 12, {"encoder": 12})
 _PROCESSOR = '{"do_normalize": true, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "do_rescale": true}'
 
 
@@ -54,19 +52,17 @@ def make_files(out: Path) -> Path:
     theirs = transformers.ViTModel(transformers.ViTConfig(), add_pooling_layer=False)
     theirs.save_pretrained(out / "hf")
     (out / "hf/preprocessor_config.json").write_text(_PROCESSOR)
-    weights = read_weights(out / "hf", mean=(0.0,) * 3, deviation=(1.0,) * 3)  # as stored, nothing folded in
+    weights = read_weights(out / "hf", known=Known(mean=(0.0,) * 3, deviation=(1.0,) * 3))  # as stored
     rng = np.random.default_rng(0)
-    original = to_theirs(weights.tensors, rules_for("big_vision", "encoder", "class"), _LAYOUT)
+    original = theirs_of(weights, "big_vision")
     original |= {
         "pre_logits/kernel": rng.normal(0, 0.02, (768, 768)).astype(np.float32),
         "pre_logits/bias": np.zeros(768, np.float32),
         "head/kernel": np.zeros((768, 21843), np.float32),
         "head/bias": np.zeros(21843, np.float32),
     }
-    np.savez(out / "vit.npz", **original)
-    write_safetensors(
-        out / "timm.safetensors", to_theirs(weights.tensors, rules_for("timm", "encoder", "class"), _LAYOUT)
-    )
+    np.savez(out / "vit.npz", **original)  # pyright: ignore[reportArgumentType]
+    write_safetensors(out / "timm.safetensors", theirs_of(weights, "timm"))
     read = {name: read_weights(out / name) for name in ("hf", "vit.npz", "timm.safetensors")}
     for name, found in read.items():
         same = all(np.array_equal(found.tensors[key], x) for key, x in read["hf"].tensors.items())

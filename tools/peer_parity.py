@@ -110,7 +110,7 @@ def export_all(folder: Path) -> None:
     import jax
 
     from radmae_jax.config import Model
-    from radmae_jax.convert.formats import write_weights
+    from radmae_jax.convert.exported import write_weights
     from radmae_jax.convert.weights import Pixels, Weights, encoder_of, from_variables
     from radmae_jax.model import classifier, mae
 

@@ -12,10 +12,13 @@ def fold_scaling(weights: Weights, mean: tuple[float, ...], deviation: tuple[flo
     """Weights for pixels from 0 to 1 of a model that was trained on (pixel - mean) / deviation, a channel each.
 
     The patch embedding takes both in, exactly: W (x - m) / s + b = (W / s) x + (b - W m / s). Predictions of an MAE
-    are turned back to pixels likewise, unless they are of normalised patches, whose scale no input has.
+    are turned back to pixels likewise. Those of normalised patches stay: one mean and deviation for all channels they
+    do not see, since a patch's own are taken out; where channels were scaled differently, which is said, they are of
+    patches normalised after that scaling, and a loss on patches normalised before it is another.
     """
     model = weights.model
-    if len(mean) != model.channels or len(deviation) != model.channels or min(deviation) <= 0:
+    finite = np.isfinite([*mean, *deviation]).all()
+    if len(mean) != model.channels or len(deviation) != model.channels or not finite or min(deviation) <= 0:
         raise ConvertError(
             f"mean {mean} and deviation {deviation}: each must have {model.channels} values, deviations above 0"
         )
@@ -32,6 +35,8 @@ def fold_scaling(weights: Weights, mean: tuple[float, ...], deviation: tuple[flo
         changed["decoder_pred/kernel"] = weights.tensors["decoder_pred/kernel"] * s[None, :]
         changed["decoder_pred/bias"] = weights.tensors["decoder_pred/bias"] * s + m
         note += ", and into the prediction"
+    elif weights.kind == "mae" and (len(set(mean)) > 1 or len(set(deviation)) > 1):
+        note += "; predictions stay those of patches normalised after scaling each channel by its own"
     return _with(weights, changed, note)
 
 
@@ -48,6 +53,9 @@ def adapt(
     Args:
       positions: the convention of resizing position tables (`resample.CONVENTIONS`).
     """
+    for name, value, low, high in (("patch", patch, 8, 48), ("table_side", table_side, 1, 4096)):
+        if value is not None and not low <= value <= high:
+            raise ConvertError(f"{name} {value}; it must be from {low} to {high}")
     if channels is not None and channels != weights.model.channels:
         weights = _to_channels(weights, channels)
     if patch is not None and patch != weights.model.patch:
@@ -119,4 +127,4 @@ def _with(weights: Weights, changed: Tensors, note: str) -> Weights:
 
 
 def _list(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:g}" for value in dict.fromkeys(values))
+    return ", ".join(f"{value:g}" for value in (values if len(set(values)) > 1 else values[:1]))

@@ -50,7 +50,8 @@ def card_of(weights: Weights, form: str) -> str:
             f"patches hidden; predictions are {target}."
         )
     if weights.classes:
-        lines.append(f"Classes, in the order of the outputs: {', '.join(weights.classes)}.")
+        names = (" ".join(name.split()) for name in weights.classes)  # a name may hold line ends
+        lines.append(f"Classes, in the order of the outputs: {', '.join(names)}.")
     lines += ["", "## How it was made", ""]
     lines += [f"- {name}: {value}" for name, value in weights.recipe.items()] or ["- not recorded in the source"]
     lines += [f"- {note}" for note in weights.notes]

@@ -44,7 +44,8 @@ with torch.no_grad():
 {chr(10).join(top)}
 
 here = Path(__file__).parent
-stored = np.asarray(Image.open(sys.argv[1]))  # grey; README.md says what a pixel was in training
+image = Image.open(sys.argv[1])  # README.md says what a pixel was in training
+stored = np.asarray(image if image.mode.startswith("I;16") else image.convert("L"))  # grey, 16 or 8 bits
 x = torch.from_numpy(stored / np.iinfo(stored.dtype).max).float()[None, None].repeat(1, {model.channels}, 1, 1)
 x = F.pad(x, (0, -x.shape[3] % {model.patch}, 0, -x.shape[2] % {model.patch}))  # zeros, up to whole patches
 {body}'''

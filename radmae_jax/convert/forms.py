@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from radmae_jax.convert.names import Rule
-from radmae_jax.convert.weights import ConvertError, Tensors
+from radmae_jax.config import Model
+from radmae_jax.convert.names import Rule, rules_for
+from radmae_jax.convert.weights import ConvertError, Tensors, Weights, shapes_of
+from radmae_jax.model.size import encoder_size
 
 
 @dataclass(frozen=True)
@@ -122,3 +124,23 @@ def to_ours(theirs: Tensors, rules: list[Rule], layout: Layout, shapes: dict[str
     for name in sorted(shapes.keys() - ours.keys()):
         raise ConvertError(f"tensor {name} of ours is not filled by this format")
     return ours
+
+
+def theirs_of(weights: Weights, form: str) -> Tensors:
+    """A model's tensors under a format's names."""
+    model, kind = weights.model, weights.kind
+    return to_theirs(weights.tensors, rules_for(form, kind, model.pool), _layout(model, kind))
+
+
+def ours_of(theirs: Tensors, form: str, kind: str, model: Model, classes: tuple[str, ...]) -> Weights:
+    """A format's tensors as the weights of a model; ConvertError by name where they are not exactly its."""
+    rules = rules_for(form, kind, model.pool)
+    return Weights(
+        kind, model, to_ours(theirs, rules, _layout(model, kind), shapes_of(kind, model, len(classes))), classes
+    )
+
+
+def _layout(model: Model, kind: str) -> Layout:
+    size = encoder_size(model)
+    layers = {"encoder": size.layers, **({"decoder": model.decoder_layers} if kind == "mae" else {})}
+    return Layout(model.patch, model.channels, size.heads, layers)

@@ -41,7 +41,8 @@ def make_goldens(weights: Weights) -> list[Golden]:
     for name, (height, width) in sizes.items():
         pixels = _image(height, width, weights.pixels.dtype, rng)
         length = -(-height // patch) * -(-width // patch)
-        noise = rng.random(length if weights.kind == "mae" else 0, np.float32)
+        # Every number once: programs that sort otherwise must hide the same patches.
+        noise = rng.permutation(length if weights.kind == "mae" else 0).astype(np.float32) / np.float32(length)
         goldens.append(Golden(name, pixels, noise, run(weights, pixels, noise)))
     return goldens
 
@@ -65,8 +66,10 @@ def run(weights: Weights, pixels: np.ndarray, noise: np.ndarray) -> dict[str, np
     encoded = captured["intermediates"]["encoder_norm"]["__call__"][0]
     kept, masked = int(output.masking.kept[0]), output.masking.masked[0]
     target = batch.patches[0].astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    loss = patch_loss(output.prediction[0], target, masked, weights.norm_pix)
-    return {"encoded": encoded[0, : 1 + kept], "prediction": output.prediction[0], "loss": loss}
+    found = {"encoded": encoded[0, : 1 + kept], "prediction": output.prediction[0]}
+    if masked.any():
+        found["loss"] = patch_loss(output.prediction[0], target, masked, weights.norm_pix)
+    return found
 
 
 @functools.lru_cache(maxsize=8)
@@ -76,8 +79,14 @@ def _program(kind: str, model: Model, classes: int) -> Callable[..., Any]:
         built = classifier.build(model, classes)
         return jax.jit(lambda variables, patches, grid, extent, _: built.apply(variables, patches, grid, extent))
     autoencoder = mae.build(model)
-    captured = {"capture_intermediates": lambda module, _: module.name == "encoder_norm"}
-    return jax.jit(lambda variables, *batch: autoencoder.apply(variables, *batch, **captured))
+
+    def forward(variables: Any, patches: Any, grid: Any, extent: Any, noise: Any) -> Any:
+        return autoencoder.apply(
+            variables, patches, grid, extent, noise,
+            capture_intermediates=lambda module, _: module.name == "encoder_norm",
+        )  # fmt: skip
+
+    return jax.jit(forward)
 
 
 def patch_loss(prediction: np.ndarray, target: np.ndarray, masked: np.ndarray, norm_pix: bool) -> np.ndarray:
@@ -87,6 +96,13 @@ def patch_loss(prediction: np.ndarray, target: np.ndarray, masked: np.ndarray, n
         mean, variance = target.mean(axis=1, keepdims=True), target.var(axis=1, ddof=1, keepdims=True)
         target = (target - mean) / np.sqrt(variance + 1e-6)
     return np.asarray(((prediction - target) ** 2)[masked].mean(), np.float32)
+
+
+def outputs_of(weights: Weights) -> set[str]:
+    """Names of what `run` gives for a model."""
+    if weights.kind == "mae":
+        return {"encoded", "prediction"} | ({"loss"} if weights.model.mask_ratio > 0 else set())
+    return {"tokens", "pooled"} | ({"logits"} if weights.classes else set())
 
 
 def differences(found: dict[str, np.ndarray], golden: Golden) -> dict[str, float]:
@@ -114,6 +130,8 @@ def to_tensors(goldens: list[Golden]) -> Tensors:
 def from_tensors(tensors: Tensors) -> list[Golden]:
     """What `to_tensors` made, back."""
     names = dict.fromkeys(name.split("/")[0] for name in tensors)
+    if len(names) < 3:
+        raise ConvertError(f"goldens of {len(names)} images; there must be 3 at least")
     try:
         return [
             Golden(

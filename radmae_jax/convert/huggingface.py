@@ -5,18 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from radmae_jax.convert.infer import HALF, IMAGENET, Description, sized
-from radmae_jax.convert.weights import ConvertError, Weights
-from radmae_jax.model.size import Size, decoder_size, encoder_size
+from radmae_jax.convert.example import HUGGING_FACE
+from radmae_jax.convert.infer import HALF, IMAGENET, Description
+from radmae_jax.convert.weights import ConvertError, Pixels, Weights
+from radmae_jax.data.intensity import POLICIES as INTENSITIES
+from radmae_jax.model.size import decoder_size, encoder_size
 
-_ARCHITECTURES = {"mae": "ViTMAEForPreTraining", "encoder": "ViTModel", "classifier": "ViTForImageClassification"}
 _GELU = {"gelu": "exact", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh"}
-_RESCALE = (1 / 255, 1 / 65535)  # 8 or 16 bits to 0..1
+_RESCALE = ((1 / 255, "uint8"), (1 / 65535, "uint16"))  # to 0..1
 
 
 def heads_of(folder: Path) -> tuple[int, int]:
     """Heads of encoder and decoder (0 without one), which no tensor shows."""
-    config = _read(folder / "config.json")
+    config = read_json(folder / "config.json")
     decoder = "decoder_num_attention_heads"
     return _whole(folder, config, "num_attention_heads"), _whole(folder, config, decoder) if decoder in config else 0
 
@@ -24,42 +25,54 @@ def heads_of(folder: Path) -> tuple[int, int]:
 def describe(folder: Path, found: Description) -> Description:
     """What config.json and preprocessor_config.json of a directory say, over what the tensors showed.
 
-    Sizes that disagree with the tensors come out when the tensors are read, by name.
+    Raises ConvertError where a configuration says what these models are not, or disagrees with the tensors.
     """
-    config = _read(folder / "config.json")
+    config = read_json(folder / "config.json")
+
+    def refuse(name: str, must: str) -> None:
+        raise ConvertError(f"{folder.name}/config.json: {name} is {config.get(name)!r}; it must be {must}")
+
     if config.get("model_type") not in ("vit", "vit_mae"):
-        raise ConvertError(
-            f"{folder.name}/config.json: model_type {config.get('model_type')!r}; it must be vit or vit_mae"
-        )
+        refuse("model_type", "vit or vit_mae")
     if config.get("qkv_bias", True) is not True:
-        raise ConvertError(f"{folder.name}/config.json: qkv_bias is {config['qkv_bias']}; it must be true")
+        refuse("qkv_bias", "true")
     act = config.get("hidden_act", "gelu")
-    if act not in _GELU:
-        raise ConvertError(f"{folder.name}/config.json: hidden_act {act!r}; it must be one of {', '.join(_GELU)}")
-    mae = found.kind == "mae"
-
-    def whole(name: str) -> int:
-        return _whole(folder, config, name)
-
-    encoder = Size(whole("hidden_size"), whole("num_hidden_layers"), whole("num_attention_heads"))
-    inner = [("intermediate_size", encoder.width)]
-    model = replace(sized(found.model, encoder), norm_eps=float(config.get("layer_norm_eps", 1e-12)), gelu=_GELU[act])
+    if not isinstance(act, str) or act not in _GELU:
+        refuse("hidden_act", f"one of {', '.join(_GELU)}")
+    mae, shown = found.kind == "mae", encoder_size(found.model)
+    side = found.model.table_side * found.model.patch
+    expected = {
+        "hidden_size": (shown.width,), "num_hidden_layers": (shown.layers,), "intermediate_size": (4 * shown.width,),
+        "image_size": (side, [side, side]), "patch_size": (found.model.patch, [found.model.patch] * 2),
+        "num_channels": (found.model.channels,),
+    }  # fmt: skip
     if mae:
-        decoder = [whole(f"decoder_{name}") for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")]
-        inner.append(("decoder_intermediate_size", decoder[0]))
-        model = replace(
-            model, decoder_width=decoder[0], decoder_layers=decoder[1], decoder_heads=decoder[2],
-            mask_ratio=float(config.get("mask_ratio", 0.75)),
-        )  # fmt: skip
-    for name, width in inner:
-        if whole(name) != 4 * width:
-            raise ConvertError(f"{folder.name}/config.json: {name} is {whole(name)}; it must be 4 x {width}")
-    names = config.get("id2label") or {}
-    classes = tuple(str(names.get(str(n), name)) for n, name in enumerate(found.classes))
-    mean, deviation, note = _scaling(folder, model.channels, IMAGENET if config["model_type"] == "vit_mae" else HALF)
+        decoder = decoder_size(found.model)
+        expected |= {
+            "decoder_hidden_size": (decoder.width,), "decoder_num_hidden_layers": (decoder.layers,),
+            "decoder_intermediate_size": (4 * decoder.width,),
+        }  # fmt: skip
+    for name, allowed in expected.items():
+        if name in config and config[name] not in allowed:
+            refuse(name, f"{allowed[0]}, as the tensors are")
+    model = replace(
+        found.model, norm_eps=_number(folder, config, "layer_norm_eps", 1e-12), gelu=_GELU[act],
+        mask_ratio=_number(folder, config, "mask_ratio", 0.75) if mae else found.model.mask_ratio,
+    )  # fmt: skip
+    norm_pix = config.get("norm_pix_loss", False)
+    if type(norm_pix) is not bool:
+        refuse("norm_pix_loss", "true or false")
+    classes, names = found.classes, config.get("id2label")
+    if classes and names is not None:
+        whole = isinstance(names, dict) and set(names) == {str(n) for n in range(len(classes))}
+        if not whole or not all(isinstance(name, str) for name in names.values()):
+            refuse("id2label", f"a text for each of 0 to {len(classes) - 1}")
+        classes = tuple(names[str(n)] for n in range(len(classes)))
+    default = IMAGENET if config["model_type"] == "vit_mae" else HALF
+    mean, deviation, pixels, notes = _scaling(folder, model.channels, default)
     return replace(
-        found, model=model, classes=classes, mean=mean, deviation=deviation,
-        norm_pix=mae and bool(config.get("norm_pix_loss", False)), notes=(*found.notes, *note),
+        found, model=model, classes=classes, mean=mean, deviation=deviation, norm_pix=norm_pix if mae else None,
+        pixels=pixels, notes=(*found.notes, *notes),
     )  # fmt: skip
 
 
@@ -69,7 +82,7 @@ def write_configs(weights: Weights, folder: Path) -> None:
     encoder, decoder = encoder_size(model), decoder_size(model)
     side = model.table_side * model.patch
     config: dict[str, Any] = {
-        "architectures": [_ARCHITECTURES[weights.kind]],
+        "architectures": [HUGGING_FACE[weights.kind]],
         "model_type": "vit_mae" if mae else "vit",
         "hidden_size": encoder.width,
         "num_hidden_layers": encoder.layers,
@@ -113,31 +126,46 @@ def write_configs(weights: Weights, folder: Path) -> None:
         "radmae_pixel_dtype": weights.pixels.dtype,
     }
     for name, content in (("config.json", config), ("preprocessor_config.json", processor)):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _scaling(
     folder: Path, channels: int, default: tuple[tuple[float, ...], tuple[float, ...]]
-) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]]:
-    """Mean and deviation of pixels from 0 to 1, and a note where they are not stated."""
+) -> tuple[tuple[float, ...], tuple[float, ...], Pixels, tuple[str, ...]]:
+    """Mean and deviation of pixels from 0 to 1, what pixels were, and a note where that is not stated."""
     path = folder / "preprocessor_config.json"
     if not path.exists():
         scaling = default if channels == 3 else ((0.0,) * channels, (1.0,) * channels)
-        return *scaling, (f"no preprocessor_config.json: mean {scaling[0]}, deviation {scaling[1]} taken",)
-    processor = _read(path)
-    factor = processor.get("rescale_factor", 1 / 255)
-    if not processor.get("do_rescale", True) or not any(abs(factor / known - 1) < 1e-3 for known in _RESCALE):
+        return *scaling, Pixels(), (f"no preprocessor_config.json: mean {scaling[0]}, deviation {scaling[1]} taken",)
+    processor = read_json(path)
+    factor = _number(folder, processor, "rescale_factor", 1 / 255, path.name)
+    bits = next((dtype for known, dtype in _RESCALE if abs(factor / known - 1) < 1e-3), None)
+    if processor.get("do_rescale", True) is not True or bits is None:
         raise ConvertError(f"{folder.name}/{path.name}: pixels are not rescaled to 0..1 (rescale_factor {factor})")
-    if not processor.get("do_normalize", True):
-        return (0.0,) * channels, (1.0,) * channels, ()
-    mean, deviation = processor.get("image_mean", default[0]), processor.get("image_std", default[1])
-    return tuple(map(float, mean)), tuple(map(float, deviation)), ()
+    intensity = processor.get("radmae_intensity", "")
+    pixels = Pixels(intensity if intensity in INTENSITIES else "", bits)
+    if processor.get("do_normalize", True) is False:
+        return (0.0,) * channels, (1.0,) * channels, pixels, ()
+    values = []
+    for name, usual in (("image_mean", default[0]), ("image_std", default[1])):
+        value = processor.get(name, list(usual))
+        if not isinstance(value, list) or not all(type(x) in (int, float) for x in value):
+            raise ConvertError(f"{folder.name}/{path.name}: {name} is {value!r}; it must be a list of numbers")
+        values.append(tuple(map(float, value)))
+    return values[0], values[1], pixels, ()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _number(folder: Path, config: dict[str, Any], name: str, default: float, file: str = "config.json") -> float:
+    value = config.get(name, default)
+    if type(value) not in (int, float) or not abs(value) < 1e9:
+        raise ConvertError(f"{folder.name}/{file}: {name} is {value!r}; it must be a number")
+    return float(value)
+
+
+def read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConvertError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ConvertError(f"{path.parent.name}/{path.name} is no JSON object")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from radmae_jax.convert.example import HUGGING_FACE
 from radmae_jax.convert.files import import_torch, read_safetensors
 from radmae_jax.convert.goldens import Golden
 from radmae_jax.convert.weights import ConvertError, Weights, plain_facts
@@ -102,9 +103,8 @@ def _transformers(folder: Path, weights: Weights) -> Any:
 
     facts = plain_facts(weights)
     transformers.utils.logging.disable_progress_bar()  # type: ignore[attr-defined]
-    name = {"mae": "ViTMAEForPreTraining", "encoder": "ViTModel", "classifier": "ViTForImageClassification"}
     options = {"add_pooling_layer": False} if weights.kind == "encoder" else {}
-    model, info = getattr(transformers, name[weights.kind]).from_pretrained(
+    model, info = getattr(transformers, HUGGING_FACE[weights.kind]).from_pretrained(
         folder, local_files_only=True, output_loading_info=True, **options
     )
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):

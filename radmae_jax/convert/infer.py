@@ -3,13 +3,13 @@
 import math
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from radmae_jax.config import Model
 from radmae_jax.convert.names import LEFT_OUT, SPELLINGS, rules_for
-from radmae_jax.convert.weights import ConvertError, Tensors
+from radmae_jax.convert.weights import ConvertError, Pixels, Tensors
 from radmae_jax.model.size import VARIANTS, Size
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, which the original MAE uses
@@ -33,7 +33,8 @@ class Description:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
-    norm_pix: bool = False
+    norm_pix: bool | None = None  # of an MAE: whether predictions are of normalised patches; None: not known
+    pixels: Pixels = field(default_factory=Pixels)
     notes: tuple[str, ...] = ()
 
 
@@ -42,15 +43,15 @@ def respell(tensors: Tensors, form: str) -> tuple[Tensors, tuple[str, ...]]:
     spelt: Tensors = {}
     left: list[str] = []
     for name, tensor in tensors.items():
-        if name in LEFT_OUT[form]:
-            left.append(name)
-            continue
         new = name
         for pattern, replacement in SPELLINGS[form]:
             new = re.sub(pattern, replacement, new)
-        if new in spelt:
+        if new in LEFT_OUT[form]:
+            left.append(name)
+        elif new in spelt:
             raise ConvertError(f"tensor {new} is given twice, the second time as {name}")
-        spelt[new] = tensor
+        else:
+            spelt[new] = tensor
     if form == "big_vision" and left:
         # The head stands on the pre-logits layer, and means nothing without it.
         left += [name for name in ("head/kernel", "head/bias") if spelt.pop(name, None) is not None]
@@ -80,8 +81,8 @@ def infer(theirs: Tensors, form: str, heads: int = 0, decoder_heads: int = 0) ->
         found = theirs.get(names[ours])
         if found is None:
             raise ConvertError(f"tensor {names[ours]} is missing")
-        if found.ndim != rank:
-            raise ConvertError(f"tensor {names[ours]} is {list(found.shape)}; it must have {rank} axes")
+        if found.ndim != rank or 0 in found.shape:
+            raise ConvertError(f"tensor {names[ours]} is {list(found.shape)}; it must have {rank} axes, none of them 0")
         return found.shape
 
     kind = "encoder"
@@ -90,13 +91,21 @@ def infer(theirs: Tensors, form: str, heads: int = 0, decoder_heads: int = 0) ->
     elif names.get("decoder_embed/kernel") in theirs:
         kind = "mae"
     epsilon, gelu, resample, scaling = _CONSTANTS[form]
+    if kind == "mae":
+        scaling = IMAGENET  # Hugging Face's ViTMAE as the original
+    notes: list[str] = []
     kernel = shape("patch_embed/kernel", 4)
     patch, across, channels, width = kernel if form == "big_vision" else (kernel[2], kernel[3], kernel[1], kernel[0])
     if patch != across:
         raise ConvertError(f"tensor {names['patch_embed/kernel']} has patches of {patch} x {across} pixels")
     if form == "big_vision":
-        heads = shape("encoder/0/query/kernel", 3)[1]
-    encoder = Size(width, _layers(theirs, names["encoder/{n}/norm1/scale"]), heads or _heads_of(width))
+        heads = shape("encoder/0/query/kernel", 3)[1]  # they show
+    if not heads:
+        heads = _heads_of(width)
+        notes.append(f"{heads} heads, as encoders of width {width} have by name")
+    if width % heads:
+        raise ConvertError(f"encoder of width {width} with {heads} heads; heads must divide the width")
+    encoder = Size(width, _layers(theirs, names["encoder/{n}/norm1/scale"]), heads)
     model = Model(
         patch=patch, channels=channels, resample=resample, norm_eps=epsilon, gelu=gelu,
         table_side=_side(names["positions"], shape("positions", 3)[1]), dtype="float32",
@@ -106,13 +115,18 @@ def infer(theirs: Tensors, form: str, heads: int = 0, decoder_heads: int = 0) ->
     if kind == "mae":
         decoder = shape("mask_token", 3)[2]
         layers = _layers(theirs, names["decoder/{n}/norm1/scale"])
-        decoder_heads = decoder_heads or 16  # He et al. 2022, appendix A.1
+        if not decoder_heads:
+            if decoder != 512:
+                raise ConvertError(f"decoder of width {decoder}: its heads are not known; say --decoder-heads")
+            decoder_heads = 16
+            notes.append("16 decoder heads, as the MAE's decoders of width 512 have")  # He et al. 2022, appendix A.1
         if decoder % decoder_heads:
-            raise ConvertError(f"decoder of width {decoder}: its heads are not known; say --decoder-heads")
+            raise ConvertError(f"decoder of width {decoder} with {decoder_heads} heads; heads must divide the width")
         model = replace(model, decoder_width=decoder, decoder_layers=layers, decoder_heads=decoder_heads)
     classes = shape("head/bias", 1)[0] if kind == "classifier" else 0
     mean, deviation = scaling if channels == 3 else ((0.0,) * channels, (1.0,) * channels)
-    return Description(kind, sized(model, encoder), tuple(f"class {n}" for n in range(classes)), mean, deviation)
+    names_ = tuple(f"class {n}" for n in range(classes))
+    return Description(kind, sized(model, encoder), names_, mean, deviation, notes=tuple(notes))
 
 
 def sized(model: Model, encoder: Size) -> Model:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radmae_jax.convert import in_torch
-from radmae_jax.convert.files import check_sums, read_safetensors, read_torch
-from radmae_jax.convert.formats import GOLDENS, read_card, read_weights
-from radmae_jax.convert.goldens import LIMITS, differences, from_tensors, run
-from radmae_jax.convert.weights import ConvertError
+from radmae_jax.convert.exported import CARD, GOLDENS, read_card
+from radmae_jax.convert.files import check_sums, read_bytes, read_safetensors, read_torch
+from radmae_jax.convert.formats import read_weights
+from radmae_jax.convert.goldens import LIMITS, differences, from_tensors, outputs_of, run
+from radmae_jax.convert.weights import ConvertError, plain_facts
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,26 @@ def verify(folder: Path) -> Verdict:
     folder = Path(folder)
     card = read_card(folder)
     weights = read_weights(folder)
-    if card["format"] == "mae_pth" and not in_torch.missing("plain"):
-        check_sums(read_torch(folder / "model.pth")[0], card["sha256"], f"{folder.name}/model.pth")
+    if card.format == "mae_pth" and not in_torch.missing("plain"):
+        check_sums(read_torch(folder / "model.pth").tensors, card.sha256, f"{folder.name}/model.pth")
+    programs = {name: read_bytes(folder / name) for name in ("example.py", "vit_mae.py") if (folder / name).exists()}
+    check_sums(programs, card.programs_sha256, folder.name, "file")
+    if card.plain != plain_facts(weights):
+        raise ConvertError(f"{folder.name}/{CARD}: plain is not what model says")
     stored = read_safetensors(folder / GOLDENS)
-    check_sums(stored, card["goldens_sha256"], f"{folder.name}/{GOLDENS}")
+    check_sums(stored, card.goldens_sha256, f"{folder.name}/{GOLDENS}")
     goldens = from_tensors(stored)
-    if not goldens:
-        raise ConvertError(f"{folder.name}/{GOLDENS} holds no goldens")
+    for golden in goldens:
+        if golden.outputs.keys() != outputs_of(weights):
+            raise ConvertError(f"{folder.name}/{GOLDENS}: {golden.name} has {sorted(golden.outputs)} of outputs")
     found = {"jax": {g.name: differences(run(weights, g.pixels, g.noise), g) for g in goldens}}
     not_run = {}
-    for program in in_torch.programs_for(card["format"]):
+    for program in in_torch.programs_for(card.format):
         if reason := in_torch.missing(program):
             not_run[program] = reason
             continue
         outputs = in_torch.run_all(program, folder, weights, goldens)
         found[program] = {g.name: differences(o, g) for g, o in zip(goldens, outputs, strict=True)}
-    limits = {name: LIMITS[name] for name in goldens[0].outputs if name in LIMITS}
-    passed = all(d <= limits.get(name, 0.0) for by in found.values() for of in by.values() for name, d in of.items())
-    return Verdict(str(folder), card["format"], weights.kind, len(weights.tensors), found, limits, not_run, passed)
+    limits = {name: LIMITS[name] for name in outputs_of(weights)}
+    passed = all(d <= limits[name] for by in found.values() for of in by.values() for name, d in of.items())
+    return Verdict(str(folder), card.format, weights.kind, len(weights.tensors), found, limits, not_run, passed)

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from radmae_jax.config import Model
+from radmae_jax.config import Config, Loss, Model, validate
 from radmae_jax.model import classifier, mae
-from radmae_jax.model.size import encoder_size
+from radmae_jax.model.size import decoder_size, encoder_size
 
 Tensors = dict[str, np.ndarray]
 
@@ -43,6 +43,28 @@ class Weights:
     norm_pix: bool = False  # mae: predictions are of patches without their own mean and deviation
     recipe: dict[str, Any] = field(default_factory=dict)  # how it was trained, for the model card; no paths, no names
     notes: tuple[str, ...] = ()  # what was changed or left out on the way here
+
+
+def check_model(kind: str, model: Model, tensors: Tensors, where: str) -> None:
+    """Refuses settings outside the schema's limits, and those of a model far larger than the tensors at hand.
+
+    The second comes before anything of such a size is made; shapes are compared, by name, later.
+    """
+    if kind not in KINDS:
+        raise ConvertError(f"{where}: kind {kind!r}; it must be one of {', '.join(KINDS)}")
+    try:
+        validate(Config(model=model, loss=Loss(kind="poster")))
+        sizes = [encoder_size(model)] + ([decoder_size(model)] if kind == "mae" else [])
+    except ValueError as error:
+        raise ConvertError(f"{where}: {error}") from error
+    values = sum(tensor.size for tensor in tensors.values())
+    for size in sizes:
+        least = size.layers * 12 * size.width**2 + model.table_side**2 * size.width
+        if least > values:
+            raise ConvertError(
+                f"{where}: describes {size.layers} layers of width {size.width} and tables of {model.table_side} x "
+                f"{model.table_side}, at least {least:,} values; the tensors have {values:,}"
+            )
 
 
 def shapes_of(kind: str, model: Model, classes: int) -> dict[str, tuple[int, ...]]:
@@ -115,10 +137,13 @@ def encoder_of(weights: Weights) -> Weights:
     if weights.kind == "encoder":
         return weights
     wanted = shapes_of("encoder", weights.model, 0)
-    left = "decoder" if weights.kind == "mae" else "head"
+    mae_ = weights.kind == "mae"
     tensors = {name: weights.tensors[name] for name in wanted}
-    note = f"the {left} is left out ({len(weights.tensors) - len(wanted)} tensors)"
-    return replace(weights, kind="encoder", tensors=tensors, classes=(), notes=(*weights.notes, note))
+    note = f"the {'decoder' if mae_ else 'head'} is left out ({len(weights.tensors) - len(wanted)} tensors)"
+    model = replace(weights.model, pool="class") if mae_ else weights.model  # an MAE's norm stands before any pooling
+    return replace(
+        weights, kind="encoder", model=model, tensors=tensors, classes=(), norm_pix=False, notes=(*weights.notes, note)
+    )
 
 
 def _flatten(params: dict, tables: dict, unstack: Any) -> dict[str, Any]:

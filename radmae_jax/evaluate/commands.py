@@ -33,6 +33,10 @@ def add_convert(commands: Any) -> None:
     )  # fmt: skip
     convert.add_argument("--heads", type=int, default=0, help="of an encoder that is no named variant, in a bare file")
     convert.add_argument("--decoder-heads", type=int, default=0, help="of its decoder (default: 16, the MAE's)")
+    convert.add_argument(
+        "--norm-pix", action=argparse.BooleanOptionalAction, default=None,
+        help="of a bare MAE: whether it predicts patches without their mean and contrast",
+    )  # fmt: skip
     for name in ("mean", "deviation"):
         convert.add_argument(
             f"--{name}", type=float, nargs="+", default=(),
@@ -43,14 +47,17 @@ def add_convert(commands: Any) -> None:
 
 
 def _convert(options: argparse.Namespace, rest: list[str]) -> int:
-    from radmae_jax.evaluate.export import Known, Shape, convert
+    from radmae_jax.convert.formats import Known
+    from radmae_jax.evaluate.export import Shape, convert
 
     done = convert(
         options.source, options.out, options.to, options.form,
         step=int(options.step) if options.step.isdigit() else options.step,
         encoder_only=options.part == "encoder",
         shape=Shape(options.patch, options.channels, options.table_side, options.positions),
-        known=Known(options.heads, options.decoder_heads, tuple(options.mean), tuple(options.deviation)),
+        known=Known(
+            options.heads, options.decoder_heads, tuple(options.mean), tuple(options.deviation), options.norm_pix
+        ),
     )  # fmt: skip
     write_figures(options.json, asdict(done))
     for note in done.notes:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from radmae_jax.convert.adapt import adapt
-from radmae_jax.convert.formats import OWN, read_weights, write_weights
+from radmae_jax.convert.exported import OWN, write_weights
+from radmae_jax.convert.formats import Known, read_weights
 from radmae_jax.convert.weights import Weights, encoder_of
 from radmae_jax.train.saved import is_run, read_run
 from radmae_jax.train.start import weights_of
@@ -19,16 +20,6 @@ class Shape:
     channels: int | None = None
     table_side: int | None = None
     positions: str = "bilinear"  # how position tables are resized: see convert.resample.CONVENTIONS
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a bare file of tensors does not say of itself; 0 and () take the format's own."""
-
-    heads: int = 0
-    decoder_heads: int = 0
-    mean: tuple[float, ...] = ()  # of pixels from 0 to 1, a channel each, that the model was trained on
-    deviation: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ def convert(
     else:
         if step != "latest":
             raise ValueError(f"--step {step}: {source} is no run")
-        weights = read_weights(source, form, **asdict(known))
+        weights = read_weights(source, form, known)
     if encoder_only:
         weights = encoder_of(weights)
     weights = adapt(weights, **asdict(shape))

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from radmae_jax.config import Config, Data, Loss, Task
-from radmae_jax.convert.formats import CARD, read_weights
+from radmae_jax.convert.exported import CARD
+from radmae_jax.convert.formats import read_weights
 from radmae_jax.convert.weights import to_variables
 from radmae_jax.evaluate.classified import TrainedClassifier
 from radmae_jax.evaluate.one_image import batch_of, read_pixels

@@ -14,7 +14,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from radmae_jax.config import Model, to_dict
+from radmae_jax.config import Model
+from radmae_jax.plain import to_dict
 from radmae_jax.train.premises import Premises
 from radmae_jax.train.state import State
 from radmae_jax.train.watch import Tally

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from radmae_jax.config import Config, to_dict
+from radmae_jax.config import Config
 from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.optimum import Edges
 from radmae_jax.data.schedule import VERSION
+from radmae_jax.plain import to_dict
 
 _COMPUTED_BY = ("dtype", "attention", "remat", "unroll")  # how the model is computed, not what it is
 

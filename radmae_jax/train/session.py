@@ -8,7 +8,8 @@ from pathlib import Path
 
 import jax
 
-from radmae_jax.config import Config, differences, read_json, to_dict
+from radmae_jax.config import Config, read_json
+from radmae_jax.plain import differences, to_dict
 
 
 class Profile:

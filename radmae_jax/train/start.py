@@ -42,7 +42,7 @@ def read_start(path: str | Path, config: Config) -> Weights:
     weights = adapt(
         weights, patch=model.patch, channels=model.channels, table_side=model.table_side, positions=model.resample
     )
-    return fold_class_position(weights)
+    return check(fold_class_position(weights))
 
 
 def begin(state: State, weights: Weights, config: Config) -> tuple[State, tuple[str, ...]]:
@@ -57,6 +57,10 @@ def begin(state: State, weights: Weights, config: Config) -> tuple[State, tuple[
     names = [name for name in wanted if _part(name) not in fresh]
     taken = list(dict.fromkeys(_part(name) for name in names))
     lines = [*weights.notes, f"taken from the given weights: {', '.join(taken)}"]
+    if weights.model.resample != config.model.resample:
+        lines.append(
+            f"positions were resized {weights.model.resample}; config.model.resample is {config.model.resample}"
+        )
     lines += [f"the {part} begins fresh: {fresh[part]}" for part in dict.fromkeys(map(_part, wanted)) if part in fresh]
     for name in names:
         if weights.tensors[name].shape != wanted[name]:
@@ -71,6 +75,7 @@ def begin(state: State, weights: Weights, config: Config) -> tuple[State, tuple[
 def weights_of(saved: Saved) -> Weights:
     """A run's model as weights, with what a model card says of its making: settings and counts, no path, no name."""
     config, kind = saved.config, "classifier" if saved.config.task.kind == "classify" else "mae"
+    model = config.model if kind == "classifier" else replace(config.model, pool="class")  # an MAE pools nothing
     recipe = {
         "trained by": "radmae_jax, " + ("classification" if kind == "classifier" else "masked reconstruction"),
         "optimizer steps": saved.step,
@@ -88,7 +93,7 @@ def weights_of(saved: Saved) -> Weights:
         recipe["loss"] = f"{config.loss.kind}, by {config.loss.weighting}"
     return check(
         Weights(
-            kind, config.model, from_variables(saved.params, saved.tables), config.task.classes,
+            kind, model, from_variables(saved.params, saved.tables), config.task.classes,
             Pixels(config.data.intensity, config.data.dtype), kind == "mae" and config.loss.norm_pix, recipe,
         )
     )  # fmt: skip
@@ -108,8 +113,9 @@ def _unfit(part: str, weights: Weights, config: Config) -> str:
     if part == "head":
         if weights.kind != "classifier":
             return "the given weights have none"
-        same = weights.classes == config.task.classes
-        return "" if same else f"the given weights' is of {len(weights.classes)} classes, not config.task.classes"
+        if weights.classes != config.task.classes:
+            return f"the given weights' is of {len(weights.classes)} classes, not config.task.classes"
+        return "" if have.pool == model.pool else f"the given weights' stands at pooling {have.pool!r}"
     if part == "final norm":
         theirs = "class" if weights.kind == "mae" else have.pool
         ours = model.pool if config.task.kind == "classify" else "class"
@@ -120,6 +126,8 @@ def _unfit(part: str, weights: Weights, config: Config) -> str:
     sizes = [(m.decoder_width, m.decoder_layers, m.decoder_heads) for m in (have, model)]
     if sizes[0] != sizes[1]:
         return f"the given weights' is {have.decoder_layers} x {have.decoder_width}, {have.decoder_heads} heads"
+    if have.decoder_positions != model.decoder_positions:
+        return f"the given weights' has positions {have.decoder_positions!r} (config.model.decoder_positions)"
     if weights.norm_pix != config.loss.norm_pix:
         return f"it predicts with config.loss.norm_pix {weights.norm_pix}"
     return ""

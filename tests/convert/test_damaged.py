@@ -5,6 +5,7 @@ import json
 import shutil
 import struct
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 import torch
 
 from radmae_jax.convert import in_torch
-from radmae_jax.convert.files import read_safetensors, write_safetensors, write_torch
-from radmae_jax.convert.formats import read_weights, write_weights
+from radmae_jax.convert.exported import write_weights
+from radmae_jax.convert.files import read_safetensors, read_tensors, write_safetensors, write_torch
+from radmae_jax.convert.formats import Known, read_weights
+from radmae_jax.convert.forms import theirs_of
 from radmae_jax.convert.verify import verify
 from radmae_jax.convert.weights import ConvertError
 
@@ -116,13 +119,20 @@ def test_a_configuration_of_another_model_is_refused(exported):
     path = exported / "config.json"
     config = json.loads(path.read_text())
     for change, message in (
-        ({"num_hidden_layers": 3}, r"tensor vit.encoder.layer.2.layernorm_before.weight is missing"),
-        ({"num_hidden_layers": 1}, r"tensor vit.encoder.layer.1.* is unknown"),
-        ({"hidden_size": "32"}, "hidden_size is '32'; it must be a whole number"),
-        ({"hidden_act": "relu"}, "hidden_act 'relu'"),
+        ({"num_hidden_layers": 3}, "num_hidden_layers is 3; it must be 2, as the tensors are"),
+        ({"image_size": [24, 96]}, r"image_size is \[24, 96\]; it must be 48, as the tensors are"),
+        ({"patch_size": 16}, "patch_size is 16; it must be 8"),
+        ({"num_channels": 3}, "num_channels is 3; it must be 1"),
+        ({"layer_norm_eps": -1}, "config.model.norm_eps is -1.0"),
+        ({"layer_norm_eps": None}, "layer_norm_eps is None; it must be a number"),
+        ({"mask_ratio": 1.5}, "config.model.mask_ratio is 1.5"),
+        ({"norm_pix_loss": "false"}, "norm_pix_loss is 'false'; it must be true or false"),
+        ({"num_attention_heads": 5}, "encoder of width 32 with 5 heads; heads must divide the width"),
+        ({"hidden_size": "32"}, "hidden_size is '32'; it must be 32, as the tensors are"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"qkv_bias": False}, "qkv_bias is False"),
-        ({"intermediate_size": 64}, "intermediate_size is 64; it must be 4 x 32"),
-        ({"model_type": "bert"}, "model_type 'bert'"),
+        ({"intermediate_size": 64}, "intermediate_size is 64; it must be 128"),
+        ({"model_type": "bert"}, "model_type is 'bert'"),
     ):
         path.write_text(json.dumps(config | change))
         with pytest.raises(ConvertError, match=message):
@@ -143,6 +153,10 @@ def test_verify_sees_a_program_that_computes_otherwise(exported):
     card = json.loads(path.read_text())
     assert verify(exported).passed
     card["model"]["resample"] = "bicubic"
+    path.write_text(json.dumps(card))
+    with pytest.raises(ConvertError, match="plain is not what model says"):
+        verify(exported)
+    card["plain"]["resample"] = "bicubic"
     path.write_text(json.dumps(card))
     verdict = verify(exported)
     assert not verdict.passed
@@ -183,7 +197,7 @@ def test_an_npz_of_objects_is_refused(tmp_path):
 def test_flipped_and_missing_bytes_of_archives_are_refused(suffix, tmp_path):
     path = tmp_path / f"file{suffix}"
     tensors = {"a": np.arange(5000, dtype=np.float32), "b": np.ones(5, np.float32)}
-    write_torch(path, tensors) if suffix == ".pth" else np.savez(path, **tensors)
+    write_torch(path, tensors, {}) if suffix == ".pth" else np.savez(path, **tensors)
     whole = path.read_bytes()
     flipped = bytearray(whole)
     flipped[whole.index(np.arange(2000, 2010, dtype=np.float32).tobytes())] ^= 1
@@ -198,22 +212,17 @@ def test_flipped_and_missing_bytes_of_archives_are_refused(suffix, tmp_path):
 
 def test_the_original_maes_arguments_are_read(small_model, make_weights, tmp_path):
     """argparse.Namespace is the one class allowed beside tensors."""
-    from radmae_jax.convert.forms import Layout, to_theirs
-    from radmae_jax.convert.names import rules_for
-
     weights = make_weights("mae", small_model)
-    theirs = to_theirs(
-        weights.tensors, rules_for("mae_pth", "mae", "class"), Layout(8, 1, 4, {"encoder": 2, "decoder": 1})
-    )
+    theirs = theirs_of(weights, "mae_pth")
     state = {name: torch.from_numpy(x) for name, x in theirs.items()}
     arguments = argparse.Namespace(norm_pix_loss=True, mask_ratio=0.6, output_dir=Path("/x").as_posix())
     torch.save({"model": state, "args": arguments, "epoch": 3, "optimizer": {}}, tmp_path / "mae.pth")
-    found = read_weights(tmp_path / "mae.pth", heads=4, decoder_heads=2)
+    found = read_weights(tmp_path / "mae.pth", known=Known(4, 2))
     assert found.norm_pix and found.model.mask_ratio == 0.6
 
 
 def test_without_pytorch_it_is_said_what_to_install(exported, monkeypatch, tmp_path):
-    write_torch(tmp_path / "mae.pth", {"cls_token": np.zeros((1, 1, 8), np.float32)})
+    write_torch(tmp_path / "mae.pth", {"cls_token": np.zeros((1, 1, 8), np.float32)}, {})
     monkeypatch.setattr(in_torch, "find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "torch", None)
     verdict = verify(exported)
@@ -221,3 +230,127 @@ def test_without_pytorch_it_is_said_what_to_install(exported, monkeypatch, tmp_p
     assert verdict.not_run == {"transformers": "torch and transformers not installed"}
     with pytest.raises(ConvertError, match=r"mae.pth needs PyTorch: pip install 'radmae-jax\[convert\]'"):
         read_weights(tmp_path / "mae.pth")
+
+
+@pytest.mark.parametrize("form, file", [("mae_pth", "model.pth"), ("mae_pth", "vit_mae.py"), ("timm", "example.py")])
+def test_every_file_of_a_directory_is_verified(form, file, small_model, make_weights, tmp_path):
+    kind = "encoder" if form == "timm" else "mae"
+    write_weights(make_weights(kind, small_model), tmp_path / "out", form)
+    verdict = verify(tmp_path / "out")
+    assert verdict.passed and "plain" in verdict.differences
+    path = tmp_path / "out" / file
+    if file == "model.pth":  # whole, but of other numbers
+        state = torch.load(path, weights_only=True)
+        state["model"]["cls_token"] += 1
+        torch.save(state, path)
+    else:
+        path.write_text(path.read_text() + "\n")
+    with pytest.raises(ConvertError, match=r"(tensor cls_token|file .*) does not match its checksum"):
+        verify(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"format": "pickle"}, "format 'pickle'; it must be one of"),
+        ({"sha256": None}, "sha256 is None; it must be an object"),
+        ({"classes": "ab"}, "classes is 'ab'; it must be a tuple of texts"),
+        ({"kind": "vit"}, "kind 'vit'; it must be one of"),
+        ({"model": {"gelu": "relu"}}, "config.model.gelu is 'relu'"),
+        ({"model": {"layers": 10**6}}, "describes 1000000 layers of width 32"),
+        ({"model": {"table_side": 4000}}, r"tables of 4000 x 4000, at least .* values; the tensors have"),
+        ({"model": {"width": 33}}, "heads and 4 must divide the width"),
+    ],
+)
+def test_a_description_of_another_model_is_refused_before_anything_is_made(change, message, exported):
+    path = exported / "radmae.json"
+    card = json.loads(path.read_text())
+    for name, value in change.items():
+        card[name] = card[name] | value if isinstance(value, dict) else value
+    path.write_text(json.dumps(card))
+    with pytest.raises(ConvertError, match=message):
+        read_weights(exported)
+
+
+def test_a_file_is_not_read_without_the_description_beside_it(exported, tmp_path):
+    with pytest.raises(ConvertError, match=r"model.safetensors has radmae.json beside it, which says what it is"):
+        read_weights(exported / "model.safetensors")
+    with pytest.raises(ConvertError, match="says all there is to know"):
+        read_weights(exported, known=Known(heads=4))
+    shutil.move(exported / "model.safetensors", tmp_path / "bare.safetensors")
+    with pytest.raises(ConvertError, match="decoder of width 16: its heads are not known; say --decoder-heads"):
+        read_weights(tmp_path / "bare.safetensors", known=Known(heads=4))
+    with pytest.raises(ConvertError, match="does not say whether this MAE predicts normalised patches"):
+        read_weights(tmp_path / "bare.safetensors", known=Known(4, 2))
+    assert read_weights(tmp_path / "bare.safetensors", known=Known(4, 2, norm_pix=True)).norm_pix
+
+
+@pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
+def test_models_in_several_files(index, exported):
+    tensors = read_safetensors(exported / "model.safetensors")
+    (exported / "model.safetensors").unlink()
+    (exported / "radmae.json").unlink()
+    names, places = sorted(tensors), {}
+    suffix = ".bin" if "bin" in index else ".safetensors"
+    for part, some in enumerate((names[:20], names[20:])):
+        file = f"part-{part}{suffix}"
+        places |= dict.fromkeys(some, file)
+        of_part = {name: tensors[name] for name in some}
+        if suffix == ".bin":
+            torch.save({name: torch.from_numpy(np.array(x)) for name, x in of_part.items()}, exported / file)
+        else:
+            write_safetensors(exported / file, of_part)
+
+    def read(map_: object):
+        (exported / index).write_text(json.dumps({"weight_map": map_}))
+        return read_weights(exported)
+
+    assert len(read(places).tensors) == 62
+    for change, message in (
+        ({names[0]: "../part-0" + suffix}, "names a file outside the directory"),
+        ({names[0]: f"part-1{suffix}"}, f"tensor {names[0]} is not in this file by the index"),
+        ({"vit.more": f"part-1{suffix}"}, "tensor vit.more is missing"),
+        ({names[0]: 3}, "has no weight_map of names to files"),
+    ):
+        with pytest.raises(ConvertError, match=message):
+            read(places | change)
+
+
+@pytest.mark.parametrize("name", ["float64", "int8", "complex64"])
+def test_tensors_that_are_no_weights_are_refused_by_name(name, tmp_path):
+    torch.save({"model": {"cls_token": torch.zeros(1, 1, 4, dtype=getattr(torch, name))}}, tmp_path / "a.pth")
+    np.savez(tmp_path / "a.npz", cls=np.zeros((1, 1, 4), name))
+    for file, tensor in (("a.pth", "cls_token"), ("a.npz", "cls")):
+        with pytest.raises(ConvertError, match=f"{file}: tensor {tensor} is .*{name}"):
+            read_weights(tmp_path / file)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".npz", ".safetensors"])
+def test_random_damage_is_an_error_that_names_the_file(suffix, tmp_path):
+    """200 flipped bits and 50 cuts a format: refused, or read with another number in it; never another exception."""
+    path, rng = tmp_path / f"file{suffix}", np.random.default_rng(0)
+    tensors = {"a": rng.normal(size=(20, 5)).astype(np.float32), "b": np.ones(5, np.float32)}
+    if suffix == ".safetensors":
+        write_safetensors(path, tensors)
+    elif suffix == ".npz":
+        np.savez_compressed(path, **tensors)
+    else:
+        state = {name: torch.from_numpy(x) for name, x in tensors.items()}
+        torch.save({"model": state}, path, _use_new_zipfile_serialization=suffix == ".pth")
+    whole = path.read_bytes()
+    refused = 0
+    for number in range(250):
+        damaged = bytearray(whole)
+        if number < 200:
+            damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        else:
+            damaged = damaged[: rng.integers(len(whole))]
+        path.write_bytes(bytes(damaged))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                read_tensors(path)
+            except ConvertError as error:
+                refused += 1
+                assert f"file{suffix}" in str(error)
+    assert refused > 50

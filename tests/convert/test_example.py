@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from radmae_jax.convert.example import example_of
+from radmae_jax.convert.exported import write_weights
 from radmae_jax.convert.files import read_safetensors
-from radmae_jax.convert.formats import write_weights
 from radmae_jax.convert.goldens import from_tensors
 
 _RUN = """
@@ -73,3 +73,17 @@ def test_the_example_computes_what_the_model_computes(form, kind, change, small_
 def test_resizing_is_overridden_unless_the_model_was_trained_with_it(change, lines, small_model, make_weights):
     text = example_of(make_weights("mae", replace(small_model, **change)), "huggingface")
     assert text.count("interpolate_pos_encoding = lambda") == lines
+
+
+def test_colour_and_palette_images_are_read_as_grey(small_model, make_weights, tmp_path):
+    write_weights(make_weights("encoder", small_model), tmp_path / "out", "mae_pth")
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (29, 52), dtype=np.uint8))
+    found = []
+    for name, image in (("grey", grey), ("rgb", grey.convert("RGB")), ("palette", grey.convert("P"))):
+        image.save(tmp_path / f"{name}.png")
+        np.save(tmp_path / "noise.npy", np.empty(0, np.float32))
+        arguments = [str(tmp_path / file) for file in ("out/example.py", f"{name}.png", "noise.npy", "result.npz")]
+        subprocess.run([sys.executable, "-c", _RUN, *arguments], check=True, cwd=tmp_path, env={"PATH": ""})
+        found.append(np.load(tmp_path / "result.npz")["features"])
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
+    np.testing.assert_allclose(found[2], found[0], atol=1e-5)

@@ -1,5 +1,6 @@
 """The same numbers as transformers 5.x: max |d| / max |reference|, float32, the same noise."""
 
+import json
 from dataclasses import replace
 
 import jax
@@ -11,8 +12,9 @@ import transformers
 
 from radmae_jax.config import Loss, Model
 from radmae_jax.convert import in_torch
+from radmae_jax.convert.exported import write_weights
 from radmae_jax.convert.files import read_safetensors
-from radmae_jax.convert.formats import read_weights, write_weights
+from radmae_jax.convert.formats import read_weights
 from radmae_jax.convert.goldens import from_tensors, run
 from radmae_jax.convert.weights import to_variables
 from radmae_jax.data.batch import empty_batch, put_image
@@ -146,21 +148,23 @@ def test_what_transformers_saves_is_read(name, tmp_path):
     for parameter in theirs.parameters():  # biases and, in 5.x, position tables begin at zero
         torch.nn.init.normal_(parameter, std=0.1)
     theirs.save_pretrained(tmp_path / "hf")
-    (tmp_path / "hf/preprocessor_config.json").write_text(
-        '{"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3], "rescale_factor": 0.00392156862745098}'
-    )
+    # Channels scaled alike leave a patch's normalised pixels, the MAE's targets here, as they are.
+    mean, std = ([0.4] * 3, [0.25] * 3) if is_mae else ([0.4, 0.5, 0.6], [0.2, 0.25, 0.3])
+    processor = {"image_mean": mean, "image_std": std, "rescale_factor": 1 / 255}
+    (tmp_path / "hf/preprocessor_config.json").write_text(json.dumps(processor))
     weights = read_weights(tmp_path / "hf")
     assert weights.kind == {"ViTModel": "encoder", "ViTForImageClassification": "classifier"}.get(name, "mae")
     rng = np.random.default_rng(0)
     pixels, noise = rng.integers(0, 256, (48, 80), dtype=np.uint8), rng.random(15, np.float32)
     found = run(weights, pixels, noise if is_mae else np.empty(0, np.float32))
     unit = torch.from_numpy(pixels.astype(np.float32) / 255)[None, None].repeat(1, 3, 1, 1)
-    mean, std = (torch.tensor(x).reshape(1, 3, 1, 1) for x in ([0.4, 0.5, 0.6], [0.2, 0.25, 0.3]))
+    scaled = (unit - torch.tensor(mean).reshape(3, 1, 1)) / torch.tensor(std).reshape(3, 1, 1)
     options = {"noise": torch.from_numpy(noise)[None]} if is_mae else {}
     with torch.no_grad():
-        out = theirs((unit - mean) / std, interpolate_pos_encoding=True, **options)
+        out = theirs(scaled, interpolate_pos_encoding=True, **options)
     if is_mae:
         assert _distance(found["prediction"], out.logits[0]) < 1e-4
+        assert abs(float(found["loss"]) / float(out.loss) - 1) < 1e-4  # 1e-6 is added to variances of another scale
     elif name == "ViTModel":
         assert _distance(found["tokens"], out.last_hidden_state[0]) < 2e-5
         assert any("pooler" in note for note in weights.notes)

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from radmae_jax.convert.exported import OWN, read_card, write_weights
 from radmae_jax.convert.files import write_safetensors, write_torch
-from radmae_jax.convert.formats import OWN, read_card, read_weights, write_weights
-from radmae_jax.convert.forms import Layout, to_theirs
+from radmae_jax.convert.formats import Known, read_weights
+from radmae_jax.convert.forms import theirs_of
 from radmae_jax.convert.names import FORMATS, rules_for
 from radmae_jax.convert.weights import ConvertError, check, encoder_of, shapes_of
 
@@ -18,13 +19,6 @@ def _same(found, weights) -> None:
     assert found.tensors.keys() == weights.tensors.keys()
     for name, tensor in weights.tensors.items():
         np.testing.assert_array_equal(found.tensors[name], tensor, err_msg=name)
-
-
-def _theirs(weights, form):
-    model = weights.model
-    layers = {"encoder": 2, "decoder": 1}
-    layout = Layout(model.patch, model.channels, 4, layers)
-    return to_theirs(weights.tensors, rules_for(form, weights.kind, model.pool), layout)
 
 
 @pytest.mark.parametrize(
@@ -73,17 +67,17 @@ def test_without_our_own_file_the_formats_configuration_is_enough(kind, small_mo
 
 def test_files_without_any_configuration_are_read_by_shapes(small_model, make_weights, tmp_path):
     mae = make_weights("mae", replace(small_model, channels=3))
-    write_torch(tmp_path / "mae.pth", _theirs(mae, "mae_pth"))
-    found = read_weights(tmp_path / "mae.pth", heads=4, decoder_heads=2, mean=_NONE, deviation=_ONE)
+    write_torch(tmp_path / "mae.pth", theirs_of(mae, "mae_pth"), {"norm_pix_loss": False})
+    found = read_weights(tmp_path / "mae.pth", known=Known(4, 2, _NONE, _ONE))
     _same(found, mae)
     assert found.model == replace(mae.model, resample="bicubic")
-    scaled = read_weights(tmp_path / "mae.pth", heads=4, decoder_heads=2)
+    scaled = read_weights(tmp_path / "mae.pth", known=Known(4, 2))
     assert "mean 0.485, 0.456, 0.406" in scaled.notes[-1]
 
     for kind, form, classes in (("encoder", "timm", ()), ("classifier", "huggingface", ("class 0", "class 1"))):
         weights = make_weights(kind, replace(small_model, channels=3), classes)
-        write_safetensors(tmp_path / f"{form}.safetensors", _theirs(weights, form))
-        found = read_weights(tmp_path / f"{form}.safetensors", heads=4, mean=_NONE, deviation=_ONE)
+        write_safetensors(tmp_path / f"{form}.safetensors", theirs_of(weights, form))
+        found = read_weights(tmp_path / f"{form}.safetensors", known=Known(4, 0, _NONE, _ONE))
         _same(found, weights)
         assert (found.kind, found.classes) == (kind, classes)
 
@@ -94,11 +88,11 @@ def test_files_without_any_configuration_are_read_by_shapes(small_model, make_we
 def test_the_original_vits_npz(small_model, make_weights, tmp_path):
     """Heads show in the kernels; GELU is tanh; pixels were from -1 to 1; the pre-logits layer is left out, and said."""
     weights = make_weights("classifier", replace(small_model, channels=3, gelu="tanh"), ("class 0", "class 1"))
-    theirs = _theirs(weights, "big_vision")
+    theirs = theirs_of(weights, "big_vision")
     assert theirs["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/query/kernel"].shape == (32, 4, 8)
     assert theirs["Transformer/posembed_input/pos_embedding"].shape == (1, 37, 32)
     np.savez(tmp_path / "vit.npz", **theirs)
-    found = read_weights(tmp_path / "vit.npz", mean=_NONE, deviation=_ONE)
+    found = read_weights(tmp_path / "vit.npz", known=Known(0, 0, _NONE, _ONE))
     _same(found, weights)
     assert found.model.gelu == "tanh" and found.model.norm_eps == 1e-6
     folded = read_weights(tmp_path / "vit.npz")
@@ -108,7 +102,7 @@ def test_the_original_vits_npz(small_model, make_weights, tmp_path):
 
     pre = {"pre_logits/kernel": np.eye(32, dtype=np.float32), "pre_logits/bias": np.zeros(32, np.float32)}
     np.savez(tmp_path / "in21k.npz", **theirs, **pre)
-    encoder = read_weights(tmp_path / "in21k.npz", mean=_NONE, deviation=_ONE)
+    encoder = read_weights(tmp_path / "in21k.npz", known=Known(0, 0, _NONE, _ONE))
     _same(encoder, encoder_of(weights))
     assert "pre_logits/kernel" in encoder.notes[0] and "head/kernel" in encoder.notes[0]
 
@@ -120,7 +114,7 @@ def test_the_original_vits_npz(small_model, make_weights, tmp_path):
             name = name.replace(old, new)
         spelt[f"params/{name}"] = tensor[:, 1:] if name == "pos_embedding" else tensor
     np.savez(tmp_path / "big.npz", **spelt)
-    found = read_weights(tmp_path / "big.npz", mean=_NONE, deviation=_ONE)
+    found = read_weights(tmp_path / "big.npz", known=Known(0, 0, _NONE, _ONE))
     np.testing.assert_array_equal(found.tensors["positions"][1:], weights.tensors["positions"][1:])
     assert not found.tensors["positions"][0].any()
 
@@ -158,5 +152,84 @@ def test_the_encoder_of_an_mae(small_model, make_weights, tmp_path):
     encoder = check(encoder_of(mae))
     assert encoder.kind == "encoder" and "decoder is left out" in encoder.notes[-1]
     write_weights(encoder, tmp_path / "out", "huggingface")
-    assert read_card(tmp_path / "out")["kind"] == "encoder"
+    assert read_card(tmp_path / "out").kind == "encoder"
     _same(read_weights(tmp_path / "out"), encoder)
+
+
+def test_a_pth_of_ours_says_what_was_trained(small_model, make_weights, tmp_path):
+    """model.pth alone, without radmae.json: mask ratio and norm_pix are in its arguments, as the original MAE's."""
+    weights = make_weights("mae", replace(small_model, mask_ratio=0.6), norm_pix=True)
+    write_weights(weights, tmp_path / "out", "mae_pth")
+    (tmp_path / "out/radmae.json").unlink()
+    found = read_weights(tmp_path / "out/model.pth", known=Known(4, 2))
+    _same(found, weights)
+    assert (found.norm_pix, found.model.mask_ratio) == (True, 0.6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_shorter_floats_are_widened(dtype, small_model, make_weights, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    weights = make_weights("encoder", small_model)
+    short = {name: torch.from_numpy(x).to(getattr(torch, dtype)) for name, x in theirs_of(weights, "timm").items()}
+    save_file(short, tmp_path / "short.safetensors")
+    torch.save(short, tmp_path / "short.bin")
+    for file in ("short.safetensors", "short.bin"):
+        found = read_weights(tmp_path / file, known=Known(heads=4))
+        for name, tensor in weights.tensors.items():
+            expected = torch.from_numpy(tensor).to(getattr(torch, dtype)).float().numpy()
+            np.testing.assert_array_equal(found.tensors[name], expected)
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"pretrained_cfg": {"mean": [0.1], "std": [0.5], "input_size": [1, 48, 48]}}, ""),
+        ({"global_pool": "token", "model_args": {"img_size": 48}}, ""),
+        ({"global_pool": "avg"}, "global_pool 'avg', and its tensors hold pooling 'class'"),
+        ({"model_args": {"global_pool": "max"}}, "global_pool 'max'"),
+        ({"model_args": {"img_size": [24, 96]}}, r"image size \[24, 96\]; it must be 48 x 48"),
+        ({"pretrained_cfg": {"mean": 0.5}}, "mean is 0.5; it must be a list of numbers"),
+        ({"pretrained_cfg": None}, "pretrained_cfg is None; it must be an object"),
+    ],
+)
+def test_timms_configuration_is_held_to(config, message, small_model, make_weights, tmp_path):
+    import json
+
+    weights = make_weights("classifier", small_model, ("class 0", "class 1"))
+    write_safetensors(tmp_path / "model.safetensors", theirs_of(weights, "timm"))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if message:
+        with pytest.raises(ConvertError, match=message):
+            read_weights(tmp_path, known=Known(heads=4))
+        return
+    found = read_weights(tmp_path, known=Known(heads=4))
+    scaled = "pretrained_cfg" in config
+    assert any("mean 0.1, deviation 0.5" in note for note in found.notes) == scaled
+    np.testing.assert_array_equal(found.tensors["head/kernel"], weights.tensors["head/kernel"])
+
+
+def test_what_pixels_were_survives_without_our_own_file(small_model, make_weights, tmp_path):
+    weights = make_weights("encoder", small_model)
+    write_weights(weights, tmp_path / "out", "huggingface")
+    (tmp_path / "out/radmae.json").unlink()
+    assert read_weights(tmp_path / "out").pixels == weights.pixels
+
+
+def test_a_mae_that_hides_nothing_has_no_loss_to_compare(small_model, make_weights, tmp_path):
+    from radmae_jax.convert.verify import verify
+
+    write_weights(make_weights("mae", replace(small_model, mask_ratio=0.0)), tmp_path / "out", "radmae")
+    verdict = verify(tmp_path / "out")
+    assert verdict.passed and set(verdict.limits) == {"encoded", "prediction"}
+
+
+def test_texts_are_written_as_utf_8_whatever_the_locale(small_model, make_weights, tmp_path, monkeypatch):
+    import locale
+
+    monkeypatch.setattr(locale, "getencoding", lambda: "ascii")
+    weights = make_weights("classifier", small_model, ("gebrochen\n# nein", "gänzlich"))
+    write_weights(weights, tmp_path / "out", "huggingface")
+    assert read_weights(tmp_path / "out").classes == weights.classes
+    assert "gebrochen # nein, gänzlich" in (tmp_path / "out/README.md").read_text(encoding="utf-8")

@@ -60,7 +60,7 @@ def start(run_config, tmp_path):
 
 
 def _plain(config: Config) -> dict:
-    from radmae_jax.config import to_dict
+    from radmae_jax.plain import to_dict
 
     return to_dict(config)
 

@@ -10,10 +10,10 @@ import pytest
 from radmae_jax.cli import main
 from radmae_jax.config import Loss, Optim, Task
 from radmae_jax.convert.adapt import adapt, fold_class_position, fold_scaling
-from radmae_jax.convert.formats import read_weights, write_weights
-from radmae_jax.convert.forms import Layout, to_theirs
+from radmae_jax.convert.exported import write_weights
+from radmae_jax.convert.formats import read_weights
+from radmae_jax.convert.forms import theirs_of
 from radmae_jax.convert.goldens import run
-from radmae_jax.convert.names import rules_for
 from radmae_jax.convert.weights import ConvertError, from_variables
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.optim import make_optimizer
@@ -54,7 +54,7 @@ def test_a_classifier_takes_an_maes_encoder(run_config, make_weights, tmp_path):
 
 @pytest.mark.parametrize(
     "classes, pool, fresh",
-    [(("a", "b"), "class", ()), (("b", "a"), "class", ("head",)), (("a", "b"), "mean", ("final norm",))],
+    [(("a", "b"), "class", ()), (("b", "a"), "class", ("head",)), (("a", "b"), "mean", ("final norm", "head"))],
 )
 def test_heads_and_norms_are_taken_where_they_mean_the_same(classes, pool, fresh, run_config, make_weights, tmp_path):
     config = replace(
@@ -100,7 +100,7 @@ def test_another_function_is_refused_by_the_settings_name(change, message, run_c
 def test_the_original_vits_file_starts_a_run_and_is_not_read_again(run_config, make_weights, tmp_path):
     """3 channels, patch 16, a table of 14 x 14, tanh GELU: taken at 1 channel, patch 8, 6 x 6; all of it said."""
     original = make_weights("encoder", replace(run_config.model, channels=3, patch=16, table_side=14, gelu="tanh"))
-    theirs = to_theirs(original.tensors, rules_for("big_vision", "encoder", "class"), Layout(16, 3, 4, {"encoder": 2}))
+    theirs = theirs_of(original, "big_vision")
     np.savez(tmp_path / "vit.npz", **theirs)
     config = replace(
         run_config,
