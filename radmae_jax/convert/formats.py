@@ -39,7 +39,8 @@ def read_weights(path: Path, form: str = "", known: Known | None = None) -> Weig
         if known != Known():
             raise ConvertError(f"{path.name}/{CARD} says all there is to know: no heads, mean or norm_pix beside it")
         return read_exported(path, form)
-    for name in (CARD, "config.json"):
+    archive = path.suffix in (".npz", ".pth", ".pt")  # never part of a Hugging Face or timm directory
+    for name in (CARD,) if archive else (CARD, "config.json"):
         if path.is_file() and (path.parent / name).is_file():
             raise ConvertError(f"{path.name} has {name} beside it, which says what it is: give {path.parent}")
     stored = _stored(path)

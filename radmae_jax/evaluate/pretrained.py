@@ -77,4 +77,4 @@ def _exported(folder: Path) -> Saved:
         loss=Loss(norm_pix=weights.norm_pix),
     )
     step = weights.recipe.get("optimizer steps", 0)
-    return Saved(config, step if isinstance(step, int) else 0, variables["params"], variables.get("tables", {}))
+    return Saved(config, step if isinstance(step, int) else 0, variables["params"], variables.get("tables", {}), {})

@@ -119,6 +119,11 @@ def read_tally(manager: ocp.CheckpointManager, step: int) -> Tally:
     return Tally(**_read_meta(manager, step)["tally"])
 
 
+def read_premises(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    """What a checkpoint's run was based on, by the fields of Premises."""
+    return _read_meta(manager, step)["premises"]
+
+
 def check_premises(manager: ocp.CheckpointManager, premises: Premises, step: int) -> None:
     """Refuses to go on from a checkpoint where a premise differs; CheckpointError naming the field and both values."""
     defaults = {f.name: f.default for f in dataclasses.fields(Premises) if f.default is not dataclasses.MISSING}

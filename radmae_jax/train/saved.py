@@ -20,6 +20,7 @@ class Saved:
     step: int
     params: dict[str, Any]
     tables: dict[str, Any]  # {} of a classifier
+    premises: dict[str, Any]  # by the fields of Premises: hashes of manifest and split, bucket table and so on
 
 
 def is_run(path: str | Path) -> bool:
@@ -53,7 +54,8 @@ def read_run(path: str | Path, step: int | str = "latest") -> Saved:
     with checkpoint.open_reader(workdir, objective.goodness) as manager:
         chosen = _step(manager, step if named is None else named, workdir)
         model = checkpoint.restore_model(manager, abstract, chosen)
-    return Saved(config, chosen, model["params"], model["tables"])
+        premises = checkpoint.read_premises(manager, chosen)
+    return Saved(config, chosen, model["params"], model["tables"], premises)
 
 
 def _resolve(path: Path) -> tuple[Path, int | None]:

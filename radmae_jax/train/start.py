@@ -76,8 +76,13 @@ def weights_of(saved: Saved) -> Weights:
     """A run's model as weights, with what a model card says of its making: settings and counts, no path, no name."""
     config, kind = saved.config, "classifier" if saved.config.task.kind == "classify" else "mae"
     model = config.model if kind == "classifier" else replace(config.model, pool="class")  # an MAE pools nothing
+    premises = saved.premises
+    per_epoch = premises["steps_per_epoch"] * premises["images_per_step"]
     recipe = {
         "trained by": "radmae_jax, " + ("classification" if kind == "classifier" else "masked reconstruction"),
+        "manifest, first digits of its hash": premises["manifest"][:16],
+        "split, likewise": premises["split"][:16],
+        "training images": f"at most {per_epoch:,}",  # rows left empty are counted
         "optimizer steps": saved.step,
         "images a step": config.train.images_per_step,
         "epochs planned": config.train.epochs,
@@ -85,6 +90,7 @@ def weights_of(saved: Saved) -> Weights:
         "weight decay": config.optim.weight_decay,
         "seed": config.train.seed,
         "binning": f"{config.bins.policy}, padding {config.bins.pad_tokens}",
+        "tokens of a row": ", ".join(map(str, premises["lengths"])),
         "compute": config.model.dtype,
     }
     if kind == "classifier":

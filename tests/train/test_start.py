@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from radmae_jax.cli import main
-from radmae_jax.config import Loss, Optim, Task
+from radmae_jax.config import Loss, Task
 from radmae_jax.convert.adapt import adapt, fold_class_position, fold_scaling
 from radmae_jax.convert.exported import write_weights
 from radmae_jax.convert.formats import read_weights
@@ -97,25 +97,38 @@ def test_another_function_is_refused_by_the_settings_name(change, message, run_c
         read_start(tmp_path / "weights", replace(run_config, model=replace(run_config.model, **change)))
 
 
-def test_the_original_vits_file_starts_a_run_and_is_not_read_again(run_config, make_weights, tmp_path):
+def test_a_classifier_is_fine_tuned_from_the_original_vits_file(run_config, labelled, make_weights, tmp_path, capfd):
     """3 channels, patch 16, a table of 14 x 14, tanh GELU: taken at 1 channel, patch 8, 6 x 6; all of it said."""
-    original = make_weights("encoder", replace(run_config.model, channels=3, patch=16, table_side=14, gelu="tanh"))
-    theirs = theirs_of(original, "big_vision")
-    np.savez(tmp_path / "vit.npz", **theirs)
-    config = replace(
-        run_config,
-        model=replace(run_config.model, gelu="tanh"),
-        optim=Optim(warmup_epochs=1.0),
-        train=replace(run_config.train, max_steps=1, start=str(tmp_path / "vit.npz")),
-    )
-    train_run(config, tmp_path / "run", quiet=True)
+    model = replace(run_config.model, channels=3, patch=16, table_side=14, gelu="tanh")
+    original = make_weights("encoder", model)
+    np.savez(tmp_path / "vit.npz", **theirs_of(original, "big_vision"))
+    sizes = {"width": 32, "layers": 2, "heads": 4, "patch": 8, "table_side": 6}
+    arguments = [
+        "finetune", "--config=demo", f"--config.data.manifest={labelled}", "--config.task.kind=classify",
+        "--config.task.label=texture", *(f"--config.model.{name}={value}" for name, value in sizes.items()),
+        "--config.bins.shapes=2", "--config.train.rows=8", "--config.train.max_steps=1",
+        "--config.train.evaluate_every=0", "--init", str(tmp_path / "vit.npz"), "--workdir", str(tmp_path / "run"),
+    ]  # fmt: skip
+    assert main(arguments) == 2
+    assert "--config.model.gelu=tanh takes the weights as they are" in capfd.readouterr().err
+    arguments.append("--config.model.gelu=tanh")
+    assert main(arguments) == 0
+    said = capfd.readouterr().err
+    for line in (
+        "mean 0.5, deviation 0.5",
+        "3 channels to 1",
+        "patch 16 to 8",
+        "14 x 14 to 6 x 6",
+        "head begins fresh",
+    ):
+        assert line in said
     saved = weights_of(read_run(tmp_path / "run"))  # the rate of a warm-up's first step is 0
     scaled = fold_scaling(original, (0.5,) * 3, (0.5,) * 3)
     expected = fold_class_position(adapt(scaled, patch=8, channels=1, table_side=6, positions="bilinear"))
     for name, tensor in expected.tensors.items():
         np.testing.assert_array_equal(saved.tensors[name], tensor, err_msg=name)
     (tmp_path / "vit.npz").unlink()
-    assert train_run(config, tmp_path / "run", quiet=True).step == 1  # goes on, with nothing to do
+    assert main(arguments) == 0  # goes on, with nothing to do; the file is not read again
     assert json.loads((tmp_path / "run/config.json").read_text())["train"]["start"].endswith("vit.npz")
 
 
@@ -130,7 +143,7 @@ def test_a_run_is_converted_verified_and_loaded_on_the_command_line(run_config, 
         "source", "directory", "format", "kind", "tensors", "parameters", "model", "notes",
     }  # fmt: skip
     card = (out / "README.md").read_text()
-    assert "optimizer steps: 2" in card and "VOI LUT" in card and "manifest" not in card
+    assert "optimizer steps: 2" in card and "VOI LUT" in card and "training images: at most" in card
     assert str(tmp_path) not in (out / "radmae.json").read_text() + card
     assert main(["verify", str(out), "--json", str(report)]) == 0
     verdict = json.loads(report.read_text())
