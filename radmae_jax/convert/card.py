@@ -1,15 +1,8 @@
 """Weights to the model card beside them, README.md: what it is, what it saw, how to run it, what it is not for."""
 
-from radmae_jax.convert.weights import Weights
+from radmae_jax.convert.weights import INTENSITIES, Weights
 from radmae_jax.model.size import decoder_size, encoder_size
 
-_INTENSITY = {
-    "voi": "what the file's VOI LUT or window says (modality LUT first, inversion last); without one, as `percentile`",
-    "percentile": "stretched between the 0.5th and 99.5th percentile",
-    "full_range": "its value over the range of BitsStored",
-    "poster": "raw value over the image's maximum, MONOCHROME1 inverted about it",
-    "": "not known: the model was not trained by radmae_jax, or on natural images",
-}
 _KINDS = {
     "mae": "masked autoencoder (ViT-MAE), encoder and decoder",
     "encoder": "Vision Transformer encoder, no head",
@@ -61,7 +54,7 @@ def card_of(weights: Weights, form: str) -> str:
         "## What it must be given",
         "",
         f"- **Pixels**: stored as {weights.pixels.dtype}, divided by {largest}: 0 is darkest, 1 brightest; no mean and "
-        f"deviation beyond that. A pixel was: {_INTENSITY.get(weights.pixels.intensity, weights.pixels.intensity)}.",
+        f"deviation beyond that. A pixel was: {INTENSITIES[weights.pixels.intensity]}.",
         f"- **Size**: any. Zeros are added at the bottom and right up to whole patches of {model.patch} pixels."
         + (" A grey image is given three times." if model.channels == 3 else ""),
         f"- **Positions**: the table of {side} x {side} is resized to the image's own grid, {model.resample}, corners "

@@ -7,8 +7,7 @@ from typing import Any
 
 from radmae_jax.convert.example import HUGGING_FACE
 from radmae_jax.convert.infer import HALF, IMAGENET, Description
-from radmae_jax.convert.weights import ConvertError, Pixels, Weights
-from radmae_jax.data.intensity import POLICIES as INTENSITIES
+from radmae_jax.convert.weights import INTENSITIES, ConvertError, Pixels, Weights
 from radmae_jax.model.size import decoder_size, encoder_size
 
 _GELU = {"gelu": "exact", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh"}
@@ -123,6 +122,7 @@ def write_configs(weights: Weights, folder: Path) -> None:
         "image_std": [1.0] * model.channels,
         # Not read by transformers: what the stored integers are.
         "radmae_intensity": weights.pixels.intensity or "unknown",
+        "radmae_intensity_meaning": f"a pixel is {INTENSITIES[weights.pixels.intensity]}",
         "radmae_pixel_dtype": weights.pixels.dtype,
     }
     for name, content in (("config.json", config), ("preprocessor_config.json", processor)):
@@ -143,7 +143,7 @@ def _scaling(
     if processor.get("do_rescale", True) is not True or bits is None:
         raise ConvertError(f"{folder.name}/{path.name}: pixels are not rescaled to 0..1 (rescale_factor {factor})")
     intensity = processor.get("radmae_intensity", "")
-    pixels = Pixels(intensity if intensity in INTENSITIES else "", bits)
+    pixels = Pixels(intensity if isinstance(intensity, str) and intensity in INTENSITIES else "", bits)
     if processor.get("do_normalize", True) is False:
         return (0.0,) * channels, (1.0,) * channels, pixels, ()
     values = []

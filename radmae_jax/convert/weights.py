@@ -19,12 +19,26 @@ class ConvertError(ValueError):
     """Weights that cannot be taken as they are; the message names the tensor or the setting."""
 
 
+# What a pixel is, by config.data.intensity; empty where that is not known.
+INTENSITIES = {
+    "voi": "what the file's VOI LUT or window says (modality LUT first, inversion last); without one, as `percentile`",
+    "percentile": "stretched between the 0.5th and 99.5th percentile",
+    "full_range": "its value over the range of BitsStored",
+    "poster": "raw value over the image's maximum, MONOCHROME1 inverted about it",
+    "": "not known: the model was not trained by radmae_jax, or on natural images",
+}
+
+
 @dataclass(frozen=True)
 class Pixels:
     """What a pixel was when the model was trained; the model itself sees stored integers over their dtype's maximum."""
 
     intensity: str = ""  # config.data.intensity; empty where unknown (natural images)
     dtype: str = "uint8"
+
+    def __post_init__(self):
+        if self.intensity not in INTENSITIES or self.dtype not in ("uint8", "uint16"):
+            raise ConvertError(f"pixels of intensity {self.intensity!r} and dtype {self.dtype!r} are not known")
 
 
 @dataclass(frozen=True)

@@ -259,6 +259,7 @@ def test_every_file_of_a_directory_is_verified(form, file, small_model, make_wei
         ({"model": {"gelu": "relu"}}, "config.model.gelu is 'relu'"),
         ({"model": {"layers": 10**6}}, "describes 1000000 layers of width 32"),
         ({"model": {"table_side": 4000}}, r"tables of 4000 x 4000, at least .* values; the tensors have"),
+        ({"pixels": {"dtype": "float32"}}, "dtype 'float32' are not known"),
         ({"model": {"width": 33}}, "heads and 4 must divide the width"),
     ],
 )
