@@ -107,9 +107,9 @@ def main() -> None:
         print(f"{name}: {value}")
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
-    too_far = [name for name, value in report.items() if isinstance(value, dict) and value["example"] > 1e-4]
+    too_far = [name for name, value in report.items() if isinstance(value, dict) and value["example"] > 2e-6]
     if too_far:
-        sys.exit(f"more than 1e-4 from the goldens: {', '.join(too_far)}")
+        sys.exit(f"more than 2e-6 from the goldens: {', '.join(too_far)}")
 
 
 def export_all(folder: Path) -> None:

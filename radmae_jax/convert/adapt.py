@@ -96,7 +96,7 @@ def _to_channels(weights: Weights, channels: int) -> Weights:
             split = split.mean(axis=-1, keepdims=True)
             split = np.repeat(split, channels, axis=-1)
             changed[f"decoder_pred/{leaf}"] = split.reshape(*old.shape[:-1], pixels * channels)
-    note = f"{model.channels} channels to {channels}, {how} over grey"
+    note = f"{model.channels} channels to {channels}, {how} over grey{_approximate(weights)}"
     return replace(_with(weights, changed, note), model=replace(model, channels=channels))
 
 
@@ -109,7 +109,7 @@ def _to_patch(weights: Weights, patch: int) -> Weights:
         prediction = weights.tensors["decoder_pred/kernel"], weights.tensors["decoder_pred/bias"][None]
         changed["decoder_pred/kernel"] = resize_prediction(prediction[0], old, patch, channels)
         changed["decoder_pred/bias"] = resize_prediction(prediction[1], old, patch, channels)[0]
-    note = f"patch {old} to {patch} by pseudo-inverse resize"
+    note = f"patch {old} to {patch} by pseudo-inverse resize{_approximate(weights)}"
     return replace(_with(weights, changed, note), model=replace(model, patch=patch))
 
 
@@ -119,6 +119,11 @@ def _to_table(weights: Weights, side: int, positions: str) -> Weights:
     changed = {name: resize_positions(weights.tensors[name], side, positions) for name in names}
     note = f"position tables {old} x {old} to {side} x {side}, {positions}"
     return replace(_with(weights, changed, note), model=replace(weights.model, table_side=side))
+
+
+def _approximate(weights: Weights) -> str:
+    """What is added where a patch's pixels are averaged or resized, which its mean and deviation do not follow."""
+    return "; predictions, of normalised patches, only approximately" if weights.norm_pix else ""
 
 
 def _with(weights: Weights, changed: Tensors, note: str) -> Weights:

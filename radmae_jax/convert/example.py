@@ -45,7 +45,12 @@ with torch.no_grad():
 
 here = Path(__file__).parent
 image = Image.open(sys.argv[1])  # README.md says what a pixel was in training
-stored = np.asarray(image if image.mode.startswith("I;16") else image.convert("L"))  # grey, 16 or 8 bits
+if image.mode == "I":  # 16 bits, to some versions of Pillow
+    assert 0 <= image.getextrema()[0] and image.getextrema()[1] <= 65535, "more than 16 bits"
+    stored = np.asarray(image).astype(np.uint16)
+else:
+    assert image.mode != "F", "whole numbers of 8 or 16 bits are needed"
+    stored = np.asarray(image if image.mode.startswith("I;16") else image.convert("L"))
 x = torch.from_numpy(stored / np.iinfo(stored.dtype).max).float()[None, None].repeat(1, {model.channels}, 1, 1)
 x = F.pad(x, (0, -x.shape[3] % {model.patch}, 0, -x.shape[2] % {model.patch}))  # zeros, up to whole patches
 {body}'''

@@ -1,5 +1,7 @@
 """Weights to a directory that other programs load and that proves itself on load, and back."""
 
+import hashlib
+import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,7 +40,7 @@ def write_weights(weights: Weights, folder: Path, form: str) -> None:
 
     It holds the tensors as safetensors (for mae_pth also as the .pth that the original code reads), the format's own
     configuration, goldens, a model card and a program that runs it, and radmae.json: what the format does not say, and
-    a checksum for every tensor.
+    a checksum for every tensor, every other file, and itself.
     """
     check(weights)
     _refuse_losses(weights, form)
@@ -50,7 +52,12 @@ def write_weights(weights: Weights, folder: Path, form: str) -> None:
         whole = Path(unfinished) / folder.name
         whole.mkdir()
         _write(weights, whole, form)
-        whole.replace(folder)
+        if not folder.exists():
+            whole.replace(folder)
+            return
+        # Somebody may stand in it: it stays, and the file that makes it an export comes last.
+        for path in sorted(whole.iterdir(), key=lambda path: path.name == CARD):
+            path.replace(folder / path.name)
 
 
 def read_exported(folder: Path, form: str) -> Weights:
@@ -61,6 +68,8 @@ def read_exported(folder: Path, form: str) -> Weights:
     theirs = read_safetensors(folder / TENSORS)
     check_sums(theirs, card.sha256, f"{folder.name}/{TENSORS}")
     check_model(card.kind, card.model, theirs, f"{folder.name}/{CARD}")
+    if card.classes and card.kind != "classifier":
+        raise ConvertError(f"{folder.name}/{CARD}: classes of a model of kind {card.kind!r}")
     if card.format == OWN:
         weights = Weights(card.kind, card.model, theirs, card.classes)
     else:
@@ -85,14 +94,16 @@ class Card:
     notes: tuple[str, ...]
     sha256: dict[str, str]
     goldens_sha256: dict[str, str]
-    programs_sha256: dict[str, str]
+    files_sha256: dict[str, str]  # of what is no tensor: configurations, programs, the model card
 
 
 def read_card(folder: Path) -> Card:
     """radmae.json of an exported directory."""
     content = huggingface.read_json(folder / CARD)
-    content.pop("radmae_jax", None)
     where = f"{folder.name}/{CARD}"
+    if content.pop("self_sha256", None) != own_sum(content):
+        raise ConvertError(f"{where} does not match its own checksum: it has been changed")
+    content.pop("radmae_jax", None)
     try:
         card = from_dict(Card, content, where)
     except (ValueError, TypeError) as error:
@@ -100,6 +111,12 @@ def read_card(folder: Path) -> Card:
     if card.format not in WRITTEN:
         raise ConvertError(f"{where}: format {card.format!r}; it must be one of {', '.join(WRITTEN)}")
     return card
+
+
+def own_sum(content: dict[str, Any]) -> str:
+    """sha256 of radmae.json's content, apart from that sum."""
+    plain = json.loads(to_json({name: value for name, value in content.items() if name != "self_sha256"}))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _write(weights: Weights, folder: Path, form: str) -> None:
@@ -120,7 +137,7 @@ def _write(weights: Weights, folder: Path, form: str) -> None:
     if form != OWN:
         (folder / "example.py").write_text(example_of(weights, form), encoding="utf-8")
     (folder / "README.md").write_text(card_of(weights, form), encoding="utf-8")
-    programs = [name for name in ("example.py", "vit_mae.py") if (folder / name).exists()]
+    files = sorted(path.name for path in folder.iterdir() if path.suffix != ".safetensors")
     card = {
         "format": form,
         "radmae_jax": __version__,
@@ -134,8 +151,9 @@ def _write(weights: Weights, folder: Path, form: str) -> None:
         "notes": list(weights.notes),
         "sha256": {name: checksum(tensor) for name, tensor in tensors.items()},
         "goldens_sha256": {name: checksum(tensor) for name, tensor in goldens.items()},
-        "programs_sha256": {name: checksum(read_bytes(folder / name)) for name in programs},
+        "files_sha256": {name: checksum(read_bytes(folder / name)) for name in files},
     }
+    card["self_sha256"] = own_sum(card)
     (folder / CARD).write_text(to_json(card, indent=2) + "\n", encoding="utf-8")
 
 

@@ -108,6 +108,7 @@ def read_torch(path: Path) -> Stored:
     arguments = dict(vars(arguments)) if isinstance(arguments, argparse.Namespace) else arguments
     known = (chosen, "args", "optimizer")
     left = [str(key) for key, value in loaded.items() if isinstance(value, dict) and key not in known]
+    left += [] if tensors else [str(key) for key in loaded if str(key) not in left]
     notes = (f"not read, beside the weights: {', '.join(sorted(left))}",) if left else ()
     return Stored(tensors, arguments if isinstance(arguments, dict) else {}, notes)
 

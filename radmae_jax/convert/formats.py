@@ -4,14 +4,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from radmae_jax.config import Model
 from radmae_jax.convert import huggingface, timm
 from radmae_jax.convert.adapt import fold_scaling
 from radmae_jax.convert.exported import CARD, TENSORS, read_exported
 from radmae_jax.convert.files import Stored, read_tensors
 from radmae_jax.convert.forms import ours_of
-from radmae_jax.convert.infer import Description, guess_format, infer, respell, with_class_row
+from radmae_jax.convert.infer import Description, guess_format, infer, respell, with_class_row, without_decoder
 from radmae_jax.convert.names import FORMATS
-from radmae_jax.convert.weights import ConvertError, Tensors, Weights, check, check_model
+from radmae_jax.convert.weights import ConvertError, Tensors, Weights, check, check_model, encoder_of
+from radmae_jax.model.size import encoder_size
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class Known:
     norm_pix: bool | None = None  # of an MAE: whether it predicts normalised patches
 
 
-def read_weights(path: Path, form: str = "", known: Known | None = None) -> Weights:
+def read_weights(path: Path, form: str = "", known: Known | None = None, *, decoder: bool = True) -> Weights:
     """The weights of a file or directory, checked; nothing is left over, what is changed or taken as usual is noted.
 
     Args:
       path: a directory made by `write_weights` or Hugging Face's save_pretrained, or a .safetensors, .npz or .pth file.
       form: one of FORMATS or "radmae"; empty: seen from the names.
+      known: must not contradict what is found.
+      decoder: False leaves an MAE's decoder out, with all that must be known of it.
 
     Raises ConvertError naming the tensor or the setting.
     """
@@ -38,43 +42,66 @@ def read_weights(path: Path, form: str = "", known: Known | None = None) -> Weig
     if (path / CARD).is_file():
         if known != Known():
             raise ConvertError(f"{path.name}/{CARD} says all there is to know: no heads, mean or norm_pix beside it")
-        return read_exported(path, form)
+        weights = read_exported(path, form)
+        return weights if decoder or weights.kind != "mae" else encoder_of(weights)
     archive = path.suffix in (".npz", ".pth", ".pt")  # never part of a Hugging Face or timm directory
     for name in (CARD,) if archive else (CARD, "config.json"):
         if path.is_file() and (path.parent / name).is_file():
             raise ConvertError(f"{path.name} has {name} beside it, which says what it is: give {path.parent}")
     stored = _stored(path)
+    if not stored.tensors:
+        raise ConvertError(f"{path.name} holds no tensors by name; {'; '.join(stored.notes) or 'it is empty'}")
     form = form or guess_format(stored.tensors, "" if path.is_dir() else path.suffix)
     if form not in FORMATS:
         raise ConvertError(f"{path.name}: format {form!r} has {CARD} beside its tensors, this has not")
     theirs, left = respell(stored.tensors, form)
+    if not decoder:
+        theirs, without = without_decoder(theirs, form)
+        left += without
     theirs = with_class_row(theirs, form)
     configured = path.is_dir() and (path / "config.json").is_file()
     heads = (known.heads, known.decoder_heads)
-    if configured and form == "huggingface":
-        if any(heads):
-            raise ConvertError(f"{path.name}/config.json says the heads; they are not asked")
-        heads = huggingface.heads_of(path)
-    described = infer(theirs, form, *heads)
+    if configured:
+        said = huggingface.heads_of(path) if form == "huggingface" else (timm.heads_of(path), 0)
+        for ours, found in zip(heads, said, strict=True):
+            _agree(path, "heads", ours or None, found or None)
+        heads = tuple(found or ours for ours, found in zip(heads, said, strict=True))
+    described = infer(theirs, form, heads[0], heads[1])
     if configured:
         described = huggingface.describe(path, described) if form == "huggingface" else timm.describe(path, described)
     elif stored.arguments:
         described = _mae_arguments(stored.arguments, described)
-    norm_pix = described.norm_pix if known.norm_pix is None else known.norm_pix
-    if described.kind == "mae" and norm_pix is None:
-        raise ConvertError(
-            f"{path.name} does not say whether this MAE predicts normalised patches: `radmae convert` takes --norm-pix "
-            "or --no-norm-pix"
-        )
-    described = replace(
-        described, norm_pix=norm_pix, mean=known.mean or described.mean,
-        deviation=known.deviation or described.deviation,
-    )  # fmt: skip
-    check_model(described.kind, described.model, theirs, path.name)
-    weights = ours_of(theirs, form, described.kind, described.model, described.classes)
+    weights = ours_of(theirs, form, described.kind, _held(path, described, theirs), described.classes)
     notes = (*stored.notes, *left, *described.notes)
-    weights = replace(weights, pixels=described.pixels, norm_pix=bool(norm_pix), notes=notes)
-    return check(fold_scaling(weights, described.mean, described.deviation))
+    weights = replace(weights, pixels=described.pixels, norm_pix=_norm_pix(path, described, known), notes=notes)
+    _agree(path, "heads", known.heads or None, encoder_size(weights.model).heads)
+    return check(fold_scaling(weights, known.mean or described.mean, known.deviation or described.deviation))
+
+
+def _held(path: Path, described: Description, theirs: Tensors) -> Model:
+    """The described model, if it is within limits and the tensors can be its."""
+    check_model(described.kind, described.model, theirs, path.name)
+    return described.model
+
+
+def _norm_pix(path: Path, described: Description, known: Known) -> bool:
+    if described.kind != "mae":
+        if known.norm_pix is not None or known.decoder_heads:
+            raise ConvertError(f"{path.name} has no decoder that --norm-pix or --decoder-heads could be of")
+        return False
+    _agree(path, "norm_pix", known.norm_pix, described.norm_pix)
+    norm_pix = described.norm_pix if known.norm_pix is None else known.norm_pix
+    if norm_pix is None:
+        raise ConvertError(
+            f"{path.name} does not say whether this MAE predicts normalised patches: `radmae convert {path.name} OUT` "
+            "with --norm-pix or --no-norm-pix makes a directory that does"
+        )
+    return norm_pix
+
+
+def _agree(path: Path, name: str, said: object, found: object) -> None:
+    if said is not None and found is not None and said != found:
+        raise ConvertError(f"{path.name} has {name} {found}; {said} was said")
 
 
 def _stored(path: Path) -> Stored:

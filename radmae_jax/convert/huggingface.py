@@ -31,8 +31,8 @@ def describe(folder: Path, found: Description) -> Description:
     def refuse(name: str, must: str) -> None:
         raise ConvertError(f"{folder.name}/config.json: {name} is {config.get(name)!r}; it must be {must}")
 
-    if config.get("model_type") not in ("vit", "vit_mae"):
-        refuse("model_type", "vit or vit_mae")
+    if config.get("model_type") not in (("vit_mae",) if found.kind == "mae" else ("vit", "vit_mae")):
+        refuse("model_type", "vit_mae" if found.kind == "mae" else "vit or vit_mae")
     if config.get("qkv_bias", True) is not True:
         refuse("qkv_bias", "true")
     act = config.get("hidden_act", "gelu")
@@ -144,7 +144,10 @@ def _scaling(
         raise ConvertError(f"{folder.name}/{path.name}: pixels are not rescaled to 0..1 (rescale_factor {factor})")
     intensity = processor.get("radmae_intensity", "")
     pixels = Pixels(intensity if isinstance(intensity, str) and intensity in INTENSITIES else "", bits)
-    if processor.get("do_normalize", True) is False:
+    normalised = processor.get("do_normalize", True)
+    if type(normalised) is not bool:
+        raise ConvertError(f"{folder.name}/{path.name}: do_normalize is {normalised!r}; it must be true or false")
+    if not normalised:
         return (0.0,) * channels, (1.0,) * channels, pixels, ()
     values = []
     for name, usual in (("image_mean", default[0]), ("image_std", default[1])):

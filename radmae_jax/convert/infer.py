@@ -137,6 +137,18 @@ def sized(model: Model, encoder: Size) -> Model:
     return replace(model, variant="custom", width=encoder.width, layers=encoder.layers, heads=encoder.heads)
 
 
+def without_decoder(theirs: Tensors, form: str) -> tuple[Tensors, tuple[str, ...]]:
+    """Tensors of an MAE without those of its decoder, and what was left out; others as they are."""
+    names = _names(form)
+    if names.get("decoder_embed/kernel") not in theirs:
+        return theirs, ()
+    parts = ("mask_token", "decoder_positions", "decoder_embed", "decoder/", "decoder_norm", "decoder_pred")
+    own = [re.escape(name).replace(r"\{n\}", r"\d+") for ours, name in names.items() if ours.startswith(parts)]
+    expression = re.compile("|".join(own))
+    kept = {name: tensor for name, tensor in theirs.items() if not expression.fullmatch(name)}
+    return kept, (f"the decoder is left out ({len(theirs) - len(kept)} tensors)",)
+
+
 def with_class_row(theirs: Tensors, form: str) -> Tensors:
     """Tensors whose position table has a row for the class token: of zeros, where the file leaves it out."""
     name = _names(form)["positions"]

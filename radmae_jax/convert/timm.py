@@ -7,6 +7,7 @@ from typing import Any
 from radmae_jax.convert.huggingface import read_json
 from radmae_jax.convert.infer import Description
 from radmae_jax.convert.weights import ConvertError
+from radmae_jax.model.size import encoder_size
 
 
 def describe(folder: Path, found: Description) -> Description:
@@ -24,17 +25,51 @@ def describe(folder: Path, found: Description) -> Description:
             f"{where}: global_pool {pool!r}, and its tensors hold pooling {found.model.pool!r}; only token after norm, "
             "and fc_norm after avg, are models here"
         )
-    side = found.model.table_side * found.model.patch
-    size = arguments.get("img_size", (pretrained.get("input_size") or [0, side, side])[1:])
-    if size not in (side, [side, side]):
-        raise ConvertError(f"{where}: image size {size}; it must be {side} x {side}, as the position table is")
+    model, size = found.model, encoder_size(found.model)
+    side, classes = model.table_side * model.patch, len(found.classes)
+    gelu = arguments.get("act_layer", "gelu")
+    if gelu not in ("gelu", "gelu_tanh"):
+        raise ConvertError(f"{where}: act_layer is {gelu!r}; it must be gelu or gelu_tanh")
+    allowed = {
+        "img_size": (side, [side, side]), "patch_size": (model.patch, [model.patch] * 2),
+        "in_chans": (model.channels,), "num_classes": (classes,), "embed_dim": (size.width,),
+        "depth": (size.layers,), "num_heads": (size.heads,), "mlp_ratio": (4,), "qkv_bias": (True,),
+        "class_token": (True,), "global_pool": (pool,), "act_layer": (gelu,), "fc_norm": (model.pool == "mean", None),
+        "no_embed_class": (True, False), "dynamic_img_size": (True, False),
+    }  # fmt: skip
+    for name, value in arguments.items():
+        if name not in allowed:
+            raise ConvertError(f"{where}: model_args has {name}, which models here do not have")
+        if value not in allowed[name]:
+            raise ConvertError(
+                f"{where}: {name} is {value!r}; the tensors (or the heads asked for) have {allowed[name][0]}"
+            )
+    shape = [model.channels, side, side]
+    if pretrained.get("input_size", shape) != shape:
+        raise ConvertError(f"{where}: input_size is {pretrained['input_size']!r}; the tensors have {shape}")
+    if config.get("num_classes", classes) != classes:
+        raise ConvertError(f"{where}: num_classes is {config['num_classes']!r}; the head has {classes}")
     values = []
     for name, usual in (("mean", found.mean), ("std", found.deviation)):
         value = pretrained.get(name, list(usual))
         if not isinstance(value, list) or not all(type(x) in (int, float) for x in value):
             raise ConvertError(f"{where}: {name} is {value!r}; it must be a list of numbers")
         values.append(tuple(map(float, value)))
-    return replace(found, mean=values[0], deviation=values[1])
+    names = pretrained.get("label_names", config.get("label_names"))
+    if classes and names is not None:
+        if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
+            raise ConvertError(f"{where}: label_names is {names!r}; it must be {classes} texts")
+        found = replace(found, classes=tuple(names))
+    model = replace(model, gelu="tanh" if gelu == "gelu_tanh" else "exact")
+    return replace(found, model=model, mean=values[0], deviation=values[1])
+
+
+def heads_of(folder: Path) -> int:
+    """Heads that the configuration says; 0 where it does not."""
+    heads = _object(read_json(folder / "config.json"), "model_args", f"{folder.name}/config.json").get("num_heads", 0)
+    if type(heads) is not int or heads < 0:
+        raise ConvertError(f"{folder.name}/config.json: num_heads is {heads!r}; it must be a whole number")
+    return heads
 
 
 def _object(config: dict[str, Any], name: str, where: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from radmae_jax.convert import in_torch
 from radmae_jax.convert.exported import CARD, GOLDENS, read_card
-from radmae_jax.convert.files import check_sums, read_bytes, read_safetensors, read_torch
+from radmae_jax.convert.files import check_sums, read_bytes, read_safetensors
 from radmae_jax.convert.formats import read_weights
 from radmae_jax.convert.goldens import LIMITS, differences, from_tensors, outputs_of, run
 from radmae_jax.convert.weights import ConvertError, plain_facts
@@ -33,10 +33,8 @@ def verify(folder: Path) -> Verdict:
     folder = Path(folder)
     card = read_card(folder)
     weights = read_weights(folder)
-    if card.format == "mae_pth" and not in_torch.missing("plain"):
-        check_sums(read_torch(folder / "model.pth").tensors, card.sha256, f"{folder.name}/model.pth")
-    programs = {name: read_bytes(folder / name) for name in ("example.py", "vit_mae.py") if (folder / name).exists()}
-    check_sums(programs, card.programs_sha256, folder.name, "file")
+    there = {name: read_bytes(folder / name) for name in card.files_sha256 if (folder / name).is_file()}
+    check_sums(there, card.files_sha256, folder.name, "file")
     if card.plain != plain_facts(weights):
         raise ConvertError(f"{folder.name}/{CARD}: plain is not what model says")
     stored = read_safetensors(folder / GOLDENS)

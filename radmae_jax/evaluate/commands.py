@@ -28,8 +28,8 @@ def add_convert(commands: Any) -> None:
     convert.add_argument("--channels", type=int, choices=(1, 3), help="1: summed over grey; 3: shared out")
     convert.add_argument("--table-side", type=int, help="resize the position tables to SIDE x SIDE")
     convert.add_argument(
-        "--positions", default="bilinear", choices=("bilinear", "bicubic", "bicubic_antialias", "zoom"),
-        help="convention of that: PyTorch's (Hugging Face, MAE), timm's antialiased, big_vision's zoom",
+        "--positions", default="", choices=("bilinear", "bicubic", "bicubic_antialias", "zoom"),
+        help="convention of that: PyTorch's (default: bilinear), timm's antialiased, big_vision's zoom",
     )  # fmt: skip
     convert.add_argument("--heads", type=int, default=0, help="of an encoder that is no named variant, in a bare file")
     convert.add_argument("--decoder-heads", type=int, default=0, help="of its decoder (default: 16, the MAE's)")

@@ -19,7 +19,7 @@ class Shape:
     patch: int | None = None
     channels: int | None = None
     table_side: int | None = None
-    positions: str = "bilinear"  # how position tables are resized: see convert.resample.CONVENTIONS
+    positions: str = ""  # how position tables are resized: see convert.resample.CONVENTIONS; empty: bilinear
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,15 @@ def convert(
     else:
         if step != "latest":
             raise ValueError(f"--step {step}: {source} is no run")
-        weights = read_weights(source, form, known)
+        weights = read_weights(source, form, known, decoder=not encoder_only)
     if encoder_only:
         weights = encoder_of(weights)
-    weights = adapt(weights, **asdict(shape))
+    if shape.positions and shape.table_side is None:
+        raise ValueError(f"--positions {shape.positions} without --table-side has nothing to resize")
+    weights = adapt(
+        weights, patch=shape.patch, channels=shape.channels, table_side=shape.table_side,
+        positions=shape.positions or "bilinear",
+    )  # fmt: skip
     to = to or OWN
     write_weights(weights, out, to)
     return _report(source, out, to, weights)

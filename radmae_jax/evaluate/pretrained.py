@@ -57,7 +57,14 @@ def load(path: str | Path, step: int | str = "latest") -> Pretrained | TrainedCl
     Raises CheckpointError where there is no such checkpoint or its bits have changed, ConvertError where those of an
     exported directory have, FileNotFoundError where there is neither.
     """
-    saved = _exported(Path(path)) if (Path(path) / CARD).exists() else read_run(path, step)
+    if (Path(path) / CARD).exists():
+        if step != "latest":
+            raise ValueError(f"step {step!r}: {path} is exported, of one step")
+        saved = _exported(Path(path))
+    elif (Path(path) / "model.safetensors").exists() or Path(path).is_file():
+        raise ValueError(f"{path} is no run and was not exported here: `radmae convert {path} OUT` makes OUT to load")
+    else:
+        saved = read_run(path, step)
     if saved.config.task.kind == "classify":
         model = classifier.build(saved.config.model, len(saved.config.task.classes))
         return TrainedClassifier(model, saved.params, saved.config, saved.step)

@@ -20,7 +20,7 @@ from radmae_jax.train import checkpoint, sharding
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.premises import Premises, premises_of
 from radmae_jax.train.programs import Programs, compile_programs, table_of
-from radmae_jax.train.session import Profile, changes, stop_signals, write_config
+from radmae_jax.train.session import Profile, changes, keep_start, stop_signals, write_config, write_start
 from radmae_jax.train.start import begin, read_start
 from radmae_jax.train.state import Gathered, State
 from radmae_jax.train.task import objective_of
@@ -87,17 +87,18 @@ def train_run(
     with checkpoint.open_manager(workdir, config.train.keep_checkpoints, objective.goodness) as manager:
         first_step = manager.latest_step() or 0
         premises = premises_of(config, dataset, schedule.steps_per_epoch)
-        tally, given = Tally(), None
+        tally, given, said = Tally(), None, []
         if first_step:  # before minutes of compiling
             checkpoint.check_premises(manager, premises, first_step)
             tally = checkpoint.read_tally(manager, first_step)
+            config, said = keep_start(workdir, config)
         elif config.train.start:
             given = read_start(config.train.start, config)
         writer = Writer(workdir, first_step, last_step, schedule.lengths, quiet)
         watch = Watch(config, writer, len(schedule.records), tally)
         programs, step, interrupted = [], first_step, False
         try:
-            for line in [*changes(workdir, config), *_about(dataset, config)]:
+            for line in [*said, *changes(workdir, config), *_about(dataset, config)]:
                 writer.say(line)
             if first_step >= last_step:
                 writer.say(f"nothing to do: step {first_step} of {last_step} is done")
@@ -118,6 +119,7 @@ def train_run(
                     state = compiled.init()
                     if given is not None:
                         state, lines = begin(state, given, config)
+                        write_start(workdir, lines)
                         for line in lines:
                             writer.say(f"start: {line}")
                 write_config(workdir, config)

@@ -9,6 +9,7 @@ import orbax.checkpoint as ocp
 
 from radmae_jax.config import Config, read_json
 from radmae_jax.train import checkpoint, sharding
+from radmae_jax.train.session import read_start_lines
 from radmae_jax.train.task import objective_of
 
 
@@ -21,6 +22,7 @@ class Saved:
     params: dict[str, Any]
     tables: dict[str, Any]  # {} of a classifier
     premises: dict[str, Any]  # by the fields of Premises: hashes of manifest and split, bucket table and so on
+    start: tuple[str, ...] = ()  # what it began with, if given weights
 
 
 def is_run(path: str | Path) -> bool:
@@ -55,7 +57,7 @@ def read_run(path: str | Path, step: int | str = "latest") -> Saved:
         chosen = _step(manager, step if named is None else named, workdir)
         model = checkpoint.restore_model(manager, abstract, chosen)
         premises = checkpoint.read_premises(manager, chosen)
-    return Saved(config, chosen, model["params"], model["tables"], premises)
+    return Saved(config, chosen, model["params"], model["tables"], premises, read_start_lines(workdir))
 
 
 def _resolve(path: Path) -> tuple[Path, int | None]:

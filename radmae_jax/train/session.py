@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -67,6 +68,28 @@ def changes(workdir: Path, config: Config) -> list[str]:
     except ValueError as error:  # cut off, or of another version: no reason not to go on, the premises are checked
         found = [f"config.json cannot be compared: {error}"]
     return [f"changed since the last session: {line}" for line in found]
+
+
+def keep_start(workdir: Path, config: Config) -> tuple[Config, list[str]]:
+    """The configuration with the start that a run, which goes on, began with; and what is to be said of another."""
+    try:
+        began = read_json(workdir / "config.json").train.start
+    except (OSError, ValueError):  # gone, cut off, or of another version
+        return config, []
+    asked = config.train.start
+    ignored = [f"the run goes on: it began with {began or 'fresh weights'}, and --init {asked} has no effect"]
+    return replace(config, train=replace(config.train, start=began)), ignored if asked not in ("", began) else []
+
+
+def write_start(workdir: Path, lines: tuple[str, ...]) -> None:
+    """WORKDIR/start.json: what was taken of given weights, for the model card."""
+    (workdir / "start.json").write_text(json.dumps(lines, indent=2) + "\n", encoding="utf-8")
+
+
+def read_start_lines(workdir: Path) -> tuple[str, ...]:
+    """What `write_start` wrote; () for a run that began fresh."""
+    path = workdir / "start.json"
+    return tuple(map(str, json.loads(path.read_text(encoding="utf-8")))) if path.exists() else ()
 
 
 def write_config(workdir: Path, config: Config) -> None:

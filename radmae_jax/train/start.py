@@ -9,7 +9,7 @@ import numpy as np
 
 from radmae_jax.config import Config
 from radmae_jax.convert.adapt import adapt, fold_class_position
-from radmae_jax.convert.formats import read_weights
+from radmae_jax.convert.formats import Known, read_weights
 from radmae_jax.convert.weights import ConvertError, Pixels, Weights, check, from_variables, shapes_of, to_variables
 from radmae_jax.model.size import encoder_size
 from radmae_jax.train.saved import Saved, is_run, read_run
@@ -28,8 +28,13 @@ def read_start(path: str | Path, config: Config) -> Weights:
     Raises ConvertError naming the setting where the encoder is another one.
     """
     path, model = Path(path), config.model
-    weights = weights_of(read_run(path)) if is_run(path) else read_weights(path)
-    have, want = encoder_size(weights.model), encoder_size(model)
+    want, decoder = encoder_size(model), config.task.kind == "reconstruct"
+    if is_run(path):
+        weights = weights_of(read_run(path))
+    else:  # a file of tensors does not show its heads
+        known = Known(heads=want.heads) if path.is_file() else None
+        weights = read_weights(path, known=known, decoder=decoder)
+    have = encoder_size(weights.model)
     if have != want:
         raise ConvertError(f"{path.name} has an encoder of {have}, config.model of {want}")
     for name in ("gelu", "norm_eps"):
@@ -61,6 +66,10 @@ def begin(state: State, weights: Weights, config: Config) -> tuple[State, tuple[
         lines.append(
             f"positions were resized {weights.model.resample}; config.model.resample is {config.model.resample}"
         )
+    if weights.pixels.intensity not in ("", config.data.intensity):
+        lines.append(
+            f"its pixels were {weights.pixels.intensity!r}; config.data.intensity is {config.data.intensity!r}"
+        )
     lines += [f"the {part} begins fresh: {fresh[part]}" for part in dict.fromkeys(map(_part, wanted)) if part in fresh]
     for name in names:
         if weights.tensors[name].shape != wanted[name]:
@@ -77,14 +86,13 @@ def weights_of(saved: Saved) -> Weights:
     config, kind = saved.config, "classifier" if saved.config.task.kind == "classify" else "mae"
     model = config.model if kind == "classifier" else replace(config.model, pool="class")  # an MAE pools nothing
     premises = saved.premises
-    per_epoch = premises["steps_per_epoch"] * premises["images_per_step"]
     recipe = {
         "trained by": "radmae_jax, " + ("classification" if kind == "classifier" else "masked reconstruction"),
         "manifest, first digits of its hash": premises["manifest"][:16],
         "split, likewise": premises["split"][:16],
-        "training images": f"at most {per_epoch:,}",  # rows left empty are counted
         "optimizer steps": saved.step,
-        "images a step": config.train.images_per_step,
+        "steps an epoch": premises["steps_per_epoch"],
+        "images a step, by whole groups": config.train.images_per_step,
         "epochs planned": config.train.epochs,
         "learning rate": config.optim.learning_rate,
         "weight decay": config.optim.weight_decay,
@@ -93,6 +101,8 @@ def weights_of(saved: Saved) -> Weights:
         "tokens of a row": ", ".join(map(str, premises["lengths"])),
         "compute": config.model.dtype,
     }
+    if saved.start:
+        recipe["began with given weights"] = "; ".join(saved.start)
     if kind == "classifier":
         recipe["label"] = config.task.label
     else:

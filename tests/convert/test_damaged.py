@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from radmae_jax.convert import in_torch
-from radmae_jax.convert.exported import write_weights
+from radmae_jax.convert.exported import own_sum, write_weights
 from radmae_jax.convert.files import read_safetensors, read_tensors, write_safetensors, write_torch
 from radmae_jax.convert.formats import Known, read_weights
 from radmae_jax.convert.forms import theirs_of
@@ -34,6 +34,11 @@ def whole(small_model, make_weights, tmp_path_factory):
 def exported(whole, tmp_path):
     """A directory to be damaged."""
     return shutil.copytree(whole, tmp_path / "out")
+
+
+def _describe(folder: Path, card: dict) -> None:
+    """Writes radmae.json with a checksum of its own that is right: other settings, not damage."""
+    (folder / "radmae.json").write_text(json.dumps(card | {"self_sha256": own_sum(card)}))
 
 
 def _missing(tensors):
@@ -149,15 +154,17 @@ def test_goldens_and_their_bits_are_checked(exported):
 
 def test_verify_sees_a_program_that_computes_otherwise(exported):
     """Other settings with the same tensors: every checksum holds, the outputs do not."""
-    path = exported / "radmae.json"
-    card = json.loads(path.read_text())
+    card = json.loads((exported / "radmae.json").read_text())
     assert verify(exported).passed
     card["model"]["resample"] = "bicubic"
-    path.write_text(json.dumps(card))
+    (exported / "radmae.json").write_text(json.dumps(card))
+    with pytest.raises(ConvertError, match=r"radmae.json does not match its own checksum"):
+        read_weights(exported)
+    _describe(exported, card)
     with pytest.raises(ConvertError, match="plain is not what model says"):
         verify(exported)
     card["plain"]["resample"] = "bicubic"
-    path.write_text(json.dumps(card))
+    _describe(exported, card)
     verdict = verify(exported)
     assert not verdict.passed
     assert verdict.differences["jax"]["native"]["prediction"] < 1e-6  # the table as it is
@@ -232,20 +239,24 @@ def test_without_pytorch_it_is_said_what_to_install(exported, monkeypatch, tmp_p
         read_weights(tmp_path / "mae.pth")
 
 
-@pytest.mark.parametrize("form, file", [("mae_pth", "model.pth"), ("mae_pth", "vit_mae.py"), ("timm", "example.py")])
+@pytest.mark.parametrize(
+    "form, file",
+    [
+        ("mae_pth", "model.pth"), ("mae_pth", "vit_mae.py"), ("timm", "example.py"), ("huggingface", "config.json"),
+        ("huggingface", "preprocessor_config.json"), ("radmae", "README.md"),
+    ],
+)  # fmt: skip
 def test_every_file_of_a_directory_is_verified(form, file, small_model, make_weights, tmp_path):
-    kind = "encoder" if form == "timm" else "mae"
+    kind = "mae" if form == "mae_pth" else "encoder"
     write_weights(make_weights(kind, small_model), tmp_path / "out", form)
     verdict = verify(tmp_path / "out")
-    assert verdict.passed and "plain" in verdict.differences
+    assert verdict.passed and ("plain" in verdict.differences) == (form in ("mae_pth", "timm"))
     path = tmp_path / "out" / file
-    if file == "model.pth":  # whole, but of other numbers
-        state = torch.load(path, weights_only=True)
-        state["model"]["cls_token"] += 1
-        torch.save(state, path)
-    else:
-        path.write_text(path.read_text() + "\n")
-    with pytest.raises(ConvertError, match=r"(tensor cls_token|file .*) does not match its checksum"):
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ConvertError, match=f"file {file} does not match its checksum"):
+        verify(tmp_path / "out")
+    path.unlink()
+    with pytest.raises(ConvertError, match=f"file {file} is missing"):
         verify(tmp_path / "out")
 
 
@@ -256,6 +267,7 @@ def test_every_file_of_a_directory_is_verified(form, file, small_model, make_wei
         ({"sha256": None}, "sha256 is None; it must be an object"),
         ({"classes": "ab"}, "classes is 'ab'; it must be a tuple of texts"),
         ({"kind": "vit"}, "kind 'vit'; it must be one of"),
+        ({"classes": ["a", "b"]}, "classes of a model of kind 'mae'"),
         ({"model": {"gelu": "relu"}}, "config.model.gelu is 'relu'"),
         ({"model": {"layers": 10**6}}, "describes 1000000 layers of width 32"),
         ({"model": {"table_side": 4000}}, r"tables of 4000 x 4000, at least .* values; the tensors have"),
@@ -264,11 +276,10 @@ def test_every_file_of_a_directory_is_verified(form, file, small_model, make_wei
     ],
 )
 def test_a_description_of_another_model_is_refused_before_anything_is_made(change, message, exported):
-    path = exported / "radmae.json"
-    card = json.loads(path.read_text())
+    card = json.loads((exported / "radmae.json").read_text())
     for name, value in change.items():
         card[name] = card[name] | value if isinstance(value, dict) else value
-    path.write_text(json.dumps(card))
+    _describe(exported, card)
     with pytest.raises(ConvertError, match=message):
         read_weights(exported)
 
@@ -284,6 +295,28 @@ def test_a_file_is_not_read_without_the_description_beside_it(exported, tmp_path
     with pytest.raises(ConvertError, match="does not say whether this MAE predicts normalised patches"):
         read_weights(tmp_path / "bare.safetensors", known=Known(4, 2))
     assert read_weights(tmp_path / "bare.safetensors", known=Known(4, 2, norm_pix=True)).norm_pix
+    encoder = read_weights(tmp_path / "bare.safetensors", known=Known(4), decoder=False)  # which needs no such thing
+    assert encoder.kind == "encoder" and "the decoder is left out (24 tensors)" in encoder.notes
+
+
+def test_what_is_said_must_not_contradict_what_is_found(small_model, make_weights, tmp_path):
+    mae, encoder = make_weights("mae", small_model, norm_pix=True), make_weights("encoder", small_model)
+    write_torch(tmp_path / "mae.pth", theirs_of(mae, "mae_pth"), {"norm_pix_loss": True})
+    np.savez(tmp_path / "vit.npz", **theirs_of(encoder, "big_vision"))
+    write_weights(mae, tmp_path / "hf", "huggingface")
+    (tmp_path / "hf/radmae.json").unlink()
+    for file, known, message in (
+        ("mae.pth", Known(4, 2, norm_pix=False), "mae.pth has norm_pix True; False was said"),
+        ("vit.npz", Known(heads=2), "vit.npz has heads 4; 2 was said"),
+        ("vit.npz", Known(norm_pix=True), "vit.npz has no decoder"),
+        ("hf", Known(heads=2), "hf has heads 4; 2 was said"),
+        ("hf", Known(norm_pix=False), "hf has norm_pix True; False was said"),
+    ):
+        with pytest.raises(ConvertError, match=message):
+            read_weights(tmp_path / file, known=known)
+    torch.save({"net": {"cls_token": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(ConvertError, match=r"other.pth holds no tensors by name; not read, beside the weights: net"):
+        read_weights(tmp_path / "other.pth")
 
 
 @pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
@@ -339,7 +372,6 @@ def test_random_damage_is_an_error_that_names_the_file(suffix, tmp_path):
         state = {name: torch.from_numpy(x) for name, x in tensors.items()}
         torch.save({"model": state}, path, _use_new_zipfile_serialization=suffix == ".pth")
     whole = path.read_bytes()
-    refused = 0
     for number in range(250):
         damaged = bytearray(whole)
         if number < 200:
@@ -350,8 +382,13 @@ def test_random_damage_is_an_error_that_names_the_file(suffix, tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                read_tensors(path)
+                found = read_tensors(path).tensors
             except ConvertError as error:
-                refused += 1
                 assert f"file{suffix}" in str(error)
-    assert refused > 50
+                continue
+        # What carries no checksum may read with a number, a name or a shape changed; an archive's tensors may not.
+        if suffix in (".pth", ".npz"):
+            for name in found.keys() & tensors.keys():
+                np.testing.assert_array_equal(found[name].ravel(), tensors[name].ravel())
+        elif suffix == ".safetensors" and found.keys() == tensors.keys():
+            assert sum(int((found[name].ravel() != tensors[name].ravel()).sum()) for name in tensors) <= 1

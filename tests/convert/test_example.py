@@ -75,15 +75,25 @@ def test_resizing_is_overridden_unless_the_model_was_trained_with_it(change, lin
     assert text.count("interpolate_pos_encoding = lambda") == lines
 
 
-def test_colour_and_palette_images_are_read_as_grey(small_model, make_weights, tmp_path):
+def test_images_of_other_modes_are_read_as_grey_or_refused(small_model, make_weights, tmp_path):
     write_weights(make_weights("encoder", small_model), tmp_path / "out", "mae_pth")
-    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (29, 52), dtype=np.uint8))
-    found = []
-    for name, image in (("grey", grey), ("rgb", grey.convert("RGB")), ("palette", grey.convert("P"))):
-        image.save(tmp_path / f"{name}.png")
-        np.save(tmp_path / "noise.npy", np.empty(0, np.float32))
-        arguments = [str(tmp_path / file) for file in ("out/example.py", f"{name}.png", "noise.npy", "result.npz")]
-        subprocess.run([sys.executable, "-c", _RUN, *arguments], check=True, cwd=tmp_path, env={"PATH": ""})
-        found.append(np.load(tmp_path / "result.npz")["features"])
-    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
-    np.testing.assert_allclose(found[2], found[0], atol=1e-5)
+    np.save(tmp_path / "noise.npy", np.empty(0, np.float32))
+    stored = np.random.default_rng(0).integers(0, 256, (29, 52), dtype=np.uint8)
+    grey, wide = Image.fromarray(stored), stored.astype(np.int32) * 257
+
+    def run(name: str, image: Image.Image) -> np.ndarray | None:
+        image.save(tmp_path / name)
+        arguments = [str(tmp_path / file) for file in ("out/example.py", name, "noise.npy", "result.npz")]
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN, *arguments], capture_output=True, cwd=tmp_path, env={"PATH": ""}
+        )
+        return None if done.returncode else np.load(tmp_path / "result.npz")["features"]
+
+    expected = run("grey.png", grey)
+    assert expected is not None
+    for name, image in (
+        ("rgb.png", grey.convert("RGB")), ("palette.png", grey.convert("P")),
+        ("i.tiff", Image.fromarray(wide)), ("i16.png", Image.fromarray(wide.astype(np.uint16))),
+    ):  # fmt: skip
+        np.testing.assert_allclose(run(name, image), expected, atol=1e-5)
+    assert run("float.tiff", Image.fromarray(wide.astype(np.float32))) is None

@@ -1,6 +1,7 @@
 """Out and in again is bitwise, and names are held to strictly."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +48,13 @@ def test_out_and_in_is_bitwise(form, kind, change, small_model, make_weights, tm
     assert replace(found, tensors={}) == replace(weights, tensors={})
     with pytest.raises(ConvertError, match="exists and is not an empty directory"):
         write_weights(weights, tmp_path / "out", form)
+
+
+def test_an_empty_directory_somebody_stands_in_is_filled(small_model, make_weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_weights(make_weights("encoder", small_model), Path(), OWN)
+    assert read_weights(Path()).kind == "encoder" and Path("radmae.json").exists()
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".safetensors"}
 
 
 @pytest.mark.parametrize("kind", ["mae", "classifier", "encoder"])
@@ -189,9 +197,16 @@ def test_shorter_floats_are_widened(dtype, small_model, make_weights, tmp_path):
         ({"global_pool": "token", "model_args": {"img_size": 48}}, ""),
         ({"global_pool": "avg"}, "global_pool 'avg', and its tensors hold pooling 'class'"),
         ({"model_args": {"global_pool": "max"}}, "global_pool 'max'"),
-        ({"model_args": {"img_size": [24, 96]}}, r"image size \[24, 96\]; it must be 48 x 48"),
+        ({"model_args": {"img_size": [24, 96]}}, r"img_size is \[24, 96\]; the tensors .* have 48"),
         ({"pretrained_cfg": {"mean": 0.5}}, "mean is 0.5; it must be a list of numbers"),
         ({"pretrained_cfg": None}, "pretrained_cfg is None; it must be an object"),
+        ({"pretrained_cfg": {"input_size": 224}}, "input_size is 224"),
+        ({"model_args": {"num_heads": 8}}, "config has heads 8; 4 was said"),
+        ({"model_args": {"patch_size": 16}}, "patch_size is 16; the tensors"),
+        ({"model_args": {"norm_layer": "rmsnorm"}}, "model_args has norm_layer, which models here do not have"),
+        ({"model_args": {"act_layer": "relu"}}, "act_layer is 'relu'"),
+        ({"num_classes": 7}, "num_classes is 7; the head has 2"),
+        ({"pretrained_cfg": {"label_names": ["a"]}}, "label_names is .*; it must be 2 texts"),
     ],
 )
 def test_timms_configuration_is_held_to(config, message, small_model, make_weights, tmp_path):
@@ -201,13 +216,25 @@ def test_timms_configuration_is_held_to(config, message, small_model, make_weigh
     write_safetensors(tmp_path / "model.safetensors", theirs_of(weights, "timm"))
     (tmp_path / "config.json").write_text(json.dumps(config))
     if message:
-        with pytest.raises(ConvertError, match=message):
+        with pytest.raises(ConvertError, match=message.replace("config has", f"{tmp_path.name} has")):
             read_weights(tmp_path, known=Known(heads=4))
         return
     found = read_weights(tmp_path, known=Known(heads=4))
     scaled = "pretrained_cfg" in config
     assert any("mean 0.1, deviation 0.5" in note for note in found.notes) == scaled
     np.testing.assert_array_equal(found.tensors["head/kernel"], weights.tensors["head/kernel"])
+
+
+def test_timms_own_words_are_taken(small_model, make_weights, tmp_path):
+    import json
+
+    write_safetensors(
+        tmp_path / "model.safetensors", theirs_of(make_weights("classifier", small_model, ("a", "b")), "timm")
+    )
+    config = {"model_args": {"num_heads": 4, "act_layer": "gelu_tanh"}, "label_names": ["left", "right"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = read_weights(tmp_path)
+    assert (found.classes, found.model.gelu, found.model.heads) == (("left", "right"), "tanh", 4)
 
 
 def test_what_pixels_were_survives_without_our_own_file(small_model, make_weights, tmp_path):

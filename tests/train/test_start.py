@@ -128,7 +128,14 @@ def test_a_classifier_is_fine_tuned_from_the_original_vits_file(run_config, labe
     for name, tensor in expected.tensors.items():
         np.testing.assert_array_equal(saved.tensors[name], tensor, err_msg=name)
     (tmp_path / "vit.npz").unlink()
-    assert main(arguments) == 0  # goes on, with nothing to do; the file is not read again
+    assert any("3 channels to 1" in line for line in read_run(tmp_path / "run").start)
+    assert (
+        "3 channels to 1, summed over grey" in weights_of(read_run(tmp_path / "run")).recipe["began with given weights"]
+    )
+    # Goes on, with nothing to do; the file is not read again, and another is not either.
+    assert main(arguments) == 0
+    assert main([*arguments, "--init", "other.npz"]) == 0
+    assert "it began with" in capfd.readouterr().err
     assert json.loads((tmp_path / "run/config.json").read_text())["train"]["start"].endswith("vit.npz")
 
 
@@ -143,7 +150,7 @@ def test_a_run_is_converted_verified_and_loaded_on_the_command_line(run_config, 
         "source", "directory", "format", "kind", "tensors", "parameters", "model", "notes",
     }  # fmt: skip
     card = (out / "README.md").read_text()
-    assert "optimizer steps: 2" in card and "VOI LUT" in card and "training images: at most" in card
+    assert "optimizer steps: 2" in card and "VOI LUT" in card and "steps an epoch: " in card
     assert str(tmp_path) not in (out / "radmae.json").read_text() + card
     assert main(["verify", str(out), "--json", str(report)]) == 0
     verdict = json.loads(report.read_text())
