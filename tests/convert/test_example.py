@@ -91,9 +91,6 @@ def test_images_of_other_modes_are_read_as_grey_or_refused(small_model, make_wei
 
     expected = run("grey.png", grey)
     assert expected is not None
-    for name, image in (
-        ("rgb.png", grey.convert("RGB")), ("palette.png", grey.convert("P")),
-        ("i.tiff", Image.fromarray(wide)), ("i16.png", Image.fromarray(wide.astype(np.uint16))),
-    ):  # fmt: skip
+    for name, image in (("palette.png", grey.convert("P")), ("i.tiff", Image.fromarray(wide))):
         np.testing.assert_allclose(run(name, image), expected, atol=1e-5)
     assert run("float.tiff", Image.fromarray(wide.astype(np.float32))) is None
