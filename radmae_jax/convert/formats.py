@@ -55,9 +55,7 @@ def read_weights(path: Path, form: str = "", known: Known | None = None, *, deco
     if form not in FORMATS:
         raise ConvertError(f"{path.name}: format {form!r} has {CARD} beside its tensors, this has not")
     theirs, left = respell(stored.tensors, form)
-    if not decoder:
-        theirs, without = without_decoder(theirs, form)
-        left += without
+    theirs, without = (theirs, ()) if decoder else without_decoder(theirs, form)
     theirs = with_class_row(theirs, form)
     configured = path.is_dir() and (path / "config.json").is_file()
     heads = (known.heads, known.decoder_heads)
@@ -66,13 +64,13 @@ def read_weights(path: Path, form: str = "", known: Known | None = None, *, deco
         for ours, found in zip(heads, said, strict=True):
             _agree(path, "heads", ours or None, found or None)
         heads = tuple(found or ours for ours, found in zip(heads, said, strict=True))
-    described = infer(theirs, form, heads[0], heads[1])
+    described = infer(theirs, form, heads[0], heads[1], autoencoder=bool(without))
     if configured:
         described = huggingface.describe(path, described) if form == "huggingface" else timm.describe(path, described)
     elif stored.arguments:
         described = _mae_arguments(stored.arguments, described)
     weights = ours_of(theirs, form, described.kind, _held(path, described, theirs), described.classes)
-    notes = (*stored.notes, *left, *described.notes)
+    notes = (*stored.notes, *left, *without, *described.notes)
     weights = replace(weights, pixels=described.pixels, norm_pix=_norm_pix(path, described, known), notes=notes)
     _agree(path, "heads", known.heads or None, encoder_size(weights.model).heads)
     return check(fold_scaling(weights, known.mean or described.mean, known.deviation or described.deviation))

@@ -69,11 +69,12 @@ def guess_format(names: Collection[str], suffix: str) -> str:
     raise ConvertError(f"no known format has these names: {', '.join(sorted(names)[:3])} ...")
 
 
-def infer(theirs: Tensors, form: str, heads: int = 0, decoder_heads: int = 0) -> Description:
+def infer(theirs: Tensors, form: str, heads: int = 0, decoder_heads: int = 0, autoencoder: bool = False) -> Description:
     """The model that tensors, in the format's first spelling, are of.
 
     Args:
       heads, decoder_heads: where no tensor shows them; 0: those of the named variants, and of the MAE's decoder.
+      autoencoder: the encoder is an MAE's, whose decoder was left out.
     """
     names = _names(form)
 
@@ -91,7 +92,7 @@ def infer(theirs: Tensors, form: str, heads: int = 0, decoder_heads: int = 0) ->
     elif names.get("decoder_embed/kernel") in theirs:
         kind = "mae"
     epsilon, gelu, resample, scaling = _CONSTANTS[form]
-    if kind == "mae":
+    if kind == "mae" or autoencoder:
         scaling = IMAGENET  # Hugging Face's ViTMAE as the original
     notes: list[str] = []
     kernel = shape("patch_embed/kernel", 4)

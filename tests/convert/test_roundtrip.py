@@ -82,6 +82,10 @@ def test_files_without_any_configuration_are_read_by_shapes(small_model, make_we
     scaled = read_weights(tmp_path / "mae.pth", known=Known(4, 2))
     assert "mean 0.485, 0.456, 0.406" in scaled.notes[-1]
 
+    write_safetensors(tmp_path / "mae.safetensors", theirs_of(mae, "huggingface"))
+    encoder = read_weights(tmp_path / "mae.safetensors", known=Known(4), decoder=False)
+    assert encoder.kind == "encoder" and "mean 0.485, 0.456, 0.406" in encoder.notes[-1]  # an MAE's, decoder or not
+
     for kind, form, classes in (("encoder", "timm", ()), ("classifier", "huggingface", ("class 0", "class 1"))):
         weights = make_weights(kind, replace(small_model, channels=3), classes)
         write_safetensors(tmp_path / f"{form}.safetensors", theirs_of(weights, form))
