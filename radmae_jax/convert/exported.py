@@ -24,6 +24,7 @@ from radmae_jax.convert.files import (
 from radmae_jax.convert.forms import ours_of, theirs_of
 from radmae_jax.convert.goldens import make_goldens, to_tensors
 from radmae_jax.convert.infer import respell
+from radmae_jax.convert.settings import read_json
 from radmae_jax.convert.weights import ConvertError, Pixels, Weights, check, check_model, plain_facts
 from radmae_jax.figures import to_json
 from radmae_jax.plain import from_dict, to_dict
@@ -99,7 +100,7 @@ class Card:
 
 def read_card(folder: Path) -> Card:
     """radmae.json of an exported directory."""
-    content = huggingface.read_json(folder / CARD)
+    content = read_json(folder / CARD)
     where = f"{folder.name}/{CARD}"
     if content.pop("self_sha256", None) != own_sum(content):
         raise ConvertError(f"{where} does not match its own checksum: it has been changed")

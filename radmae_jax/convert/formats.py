@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from radmae_jax.config import Model
 from radmae_jax.convert import huggingface, timm
 from radmae_jax.convert.adapt import fold_scaling
 from radmae_jax.convert.exported import CARD, TENSORS, read_exported
@@ -12,6 +11,7 @@ from radmae_jax.convert.files import Stored, read_tensors
 from radmae_jax.convert.forms import ours_of
 from radmae_jax.convert.infer import Description, guess_format, infer, respell, with_class_row, without_decoder
 from radmae_jax.convert.names import FORMATS
+from radmae_jax.convert.settings import read_json
 from radmae_jax.convert.weights import ConvertError, Tensors, Weights, check, check_model, encoder_of
 from radmae_jax.model.size import encoder_size
 
@@ -58,35 +58,32 @@ def read_weights(path: Path, form: str = "", known: Known | None = None, *, deco
     theirs, without = (theirs, ()) if decoder else without_decoder(theirs, form)
     theirs = with_class_row(theirs, form)
     configured = path.is_dir() and (path / "config.json").is_file()
-    heads = (known.heads, known.decoder_heads)
+    said = (0, 0)
     if configured:
         said = huggingface.heads_of(path) if form == "huggingface" else (timm.heads_of(path), 0)
-        for ours, found in zip(heads, said, strict=True):
-            _agree(path, "heads", ours or None, found or None)
-        heads = tuple(found or ours for ours, found in zip(heads, said, strict=True))
-    described = infer(theirs, form, heads[0], heads[1], autoencoder=bool(without))
+    heads, decoder_heads = said[0] or known.heads, said[1] or known.decoder_heads
+    described = infer(theirs, form, heads, decoder_heads, autoencoder=bool(without))
     if configured:
         described = huggingface.describe(path, described) if form == "huggingface" else timm.describe(path, described)
     elif stored.arguments:
         described = _mae_arguments(stored.arguments, described)
-    weights = ours_of(theirs, form, described.kind, _held(path, described, theirs), described.classes)
+    model = described.model
+    _agree(path, "heads", known.heads or None, encoder_size(model).heads)
+    norm_pix = _norm_pix(path, described, known)
+    check_model(described.kind, model, theirs, path.name)
+    weights = ours_of(theirs, form, described.kind, model, described.classes)
     notes = (*stored.notes, *left, *without, *described.notes)
-    weights = replace(weights, pixels=described.pixels, norm_pix=_norm_pix(path, described, known), notes=notes)
-    _agree(path, "heads", known.heads or None, encoder_size(weights.model).heads)
+    weights = replace(weights, pixels=described.pixels, norm_pix=norm_pix, notes=notes)
     return check(fold_scaling(weights, known.mean or described.mean, known.deviation or described.deviation))
 
 
-def _held(path: Path, described: Description, theirs: Tensors) -> Model:
-    """The described model, if it is within limits and the tensors can be its."""
-    check_model(described.kind, described.model, theirs, path.name)
-    return described.model
-
-
 def _norm_pix(path: Path, described: Description, known: Known) -> bool:
+    """Whether an MAE predicts normalised patches; what is known of a decoder must be of one."""
     if described.kind != "mae":
         if known.norm_pix is not None or known.decoder_heads:
             raise ConvertError(f"{path.name} has no decoder that --norm-pix or --decoder-heads could be of")
         return False
+    _agree(path, "decoder heads", known.decoder_heads or None, described.model.decoder_heads)
     _agree(path, "norm_pix", known.norm_pix, described.norm_pix)
     norm_pix = described.norm_pix if known.norm_pix is None else known.norm_pix
     if norm_pix is None:
@@ -117,7 +114,7 @@ def _stored(path: Path) -> Stored:
 
 def _sharded(folder: Path, index: Path) -> Tensors:
     """The tensors of several files, each where the index says."""
-    places = huggingface.read_json(index).get("weight_map")
+    places = read_json(index).get("weight_map")
     where = f"{folder.name}/{index.name}"
     if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
         raise ConvertError(f"{where} has no weight_map of names to files")

@@ -7,6 +7,7 @@ from typing import Any
 
 from radmae_jax.convert.example import HUGGING_FACE
 from radmae_jax.convert.infer import HALF, IMAGENET, Description
+from radmae_jax.convert.settings import named, number, numbers, read_json, whole
 from radmae_jax.convert.weights import INTENSITIES, ConvertError, Pixels, Weights
 from radmae_jax.model.size import decoder_size, encoder_size
 
@@ -16,9 +17,10 @@ _RESCALE = ((1 / 255, "uint8"), (1 / 65535, "uint16"))  # to 0..1
 
 def heads_of(folder: Path) -> tuple[int, int]:
     """Heads of encoder and decoder (0 without one), which no tensor shows."""
-    config = read_json(folder / "config.json")
-    decoder = "decoder_num_attention_heads"
-    return _whole(folder, config, "num_attention_heads"), _whole(folder, config, decoder) if decoder in config else 0
+    path = folder / "config.json"
+    config, decoder = read_json(path), "decoder_num_attention_heads"
+    heads = whole(config, "num_attention_heads", named(path))
+    return heads, whole(config, decoder, named(path)) if decoder in config else 0
 
 
 def describe(folder: Path, found: Description) -> Description:
@@ -26,10 +28,11 @@ def describe(folder: Path, found: Description) -> Description:
 
     Raises ConvertError where a configuration says what these models are not, or disagrees with the tensors.
     """
-    config = read_json(folder / "config.json")
+    path = folder / "config.json"
+    config, where = read_json(path), named(path)
 
     def refuse(name: str, must: str) -> None:
-        raise ConvertError(f"{folder.name}/config.json: {name} is {config.get(name)!r}; it must be {must}")
+        raise ConvertError(f"{where}: {name} is {config.get(name)!r}; it must be {must}")
 
     if config.get("model_type") not in (("vit_mae",) if found.kind == "mae" else ("vit", "vit_mae")):
         refuse("model_type", "vit_mae" if found.kind == "mae" else "vit or vit_mae")
@@ -55,16 +58,16 @@ def describe(folder: Path, found: Description) -> Description:
         if name in config and config[name] not in allowed:
             refuse(name, f"{allowed[0]}, as the tensors are")
     model = replace(
-        found.model, norm_eps=_number(folder, config, "layer_norm_eps", 1e-12), gelu=_GELU[act],
-        mask_ratio=_number(folder, config, "mask_ratio", 0.75) if mae else found.model.mask_ratio,
+        found.model, norm_eps=number(config, "layer_norm_eps", 1e-12, where), gelu=_GELU[act],
+        mask_ratio=number(config, "mask_ratio", 0.75, where) if mae else found.model.mask_ratio,
     )  # fmt: skip
     norm_pix = config.get("norm_pix_loss", False)
     if type(norm_pix) is not bool:
         refuse("norm_pix_loss", "true or false")
     classes, names = found.classes, config.get("id2label")
     if classes and names is not None:
-        whole = isinstance(names, dict) and set(names) == {str(n) for n in range(len(classes))}
-        if not whole or not all(isinstance(name, str) for name in names.values()):
+        complete = isinstance(names, dict) and set(names) == {str(n) for n in range(len(classes))}
+        if not complete or not all(isinstance(name, str) for name in names.values()):
             refuse("id2label", f"a text for each of 0 to {len(classes) - 1}")
         classes = tuple(names[str(n)] for n in range(len(classes)))
     default = IMAGENET if config["model_type"] == "vit_mae" else HALF
@@ -137,46 +140,20 @@ def _scaling(
     if not path.exists():
         scaling = default if channels == 3 else ((0.0,) * channels, (1.0,) * channels)
         return *scaling, Pixels(), (f"no preprocessor_config.json: mean {scaling[0]}, deviation {scaling[1]} taken",)
-    processor = read_json(path)
-    factor = _number(folder, processor, "rescale_factor", 1 / 255, path.name)
+    processor, where = read_json(path), named(path)
+    factor = number(processor, "rescale_factor", 1 / 255, where)
     bits = next((dtype for known, dtype in _RESCALE if abs(factor / known - 1) < 1e-3), None)
     if processor.get("do_rescale", True) is not True or bits is None:
-        raise ConvertError(f"{folder.name}/{path.name}: pixels are not rescaled to 0..1 (rescale_factor {factor})")
+        raise ConvertError(f"{where}: pixels are not rescaled to 0..1 (rescale_factor {factor})")
     intensity = processor.get("radmae_intensity", "")
     pixels = Pixels(intensity if isinstance(intensity, str) and intensity in INTENSITIES else "", bits)
     normalised = processor.get("do_normalize", True)
     if type(normalised) is not bool:
-        raise ConvertError(f"{folder.name}/{path.name}: do_normalize is {normalised!r}; it must be true or false")
+        raise ConvertError(f"{where}: do_normalize is {normalised!r}; it must be true or false")
     if not normalised:
         return (0.0,) * channels, (1.0,) * channels, pixels, ()
-    values = []
-    for name, usual in (("image_mean", default[0]), ("image_std", default[1])):
-        value = processor.get(name, list(usual))
-        if not isinstance(value, list) or not all(type(x) in (int, float) for x in value):
-            raise ConvertError(f"{folder.name}/{path.name}: {name} is {value!r}; it must be a list of numbers")
-        values.append(tuple(map(float, value)))
-    return values[0], values[1], pixels, ()
-
-
-def _number(folder: Path, config: dict[str, Any], name: str, default: float, file: str = "config.json") -> float:
-    value = config.get(name, default)
-    if type(value) not in (int, float) or not abs(value) < 1e9:
-        raise ConvertError(f"{folder.name}/{file}: {name} is {value!r}; it must be a number")
-    return float(value)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConvertError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConvertError(f"{path.parent.name}/{path.name} is no JSON object")
-    return content
-
-
-def _whole(folder: Path, config: dict[str, Any], name: str) -> int:
-    value = config.get(name)
-    if type(value) is not int or value < 1:
-        raise ConvertError(f"{folder.name}/config.json: {name} is {value!r}; it must be a whole number above 0")
-    return value
+    mean, deviation = (
+        numbers(processor, "image_mean", default[0], where),
+        numbers(processor, "image_std", default[1], where),
+    )
+    return mean, deviation, pixels, ()

@@ -9,7 +9,7 @@ import numpy as np
 
 from radmae_jax.config import Model
 from radmae_jax.convert.names import LEFT_OUT, SPELLINGS, rules_for
-from radmae_jax.convert.weights import ConvertError, Pixels, Tensors
+from radmae_jax.convert.weights import ConvertError, Pixels, Tensors, of_decoder
 from radmae_jax.model.size import VARIANTS, Size
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, which the original MAE uses
@@ -143,8 +143,7 @@ def without_decoder(theirs: Tensors, form: str) -> tuple[Tensors, tuple[str, ...
     names = _names(form)
     if names.get("decoder_embed/kernel") not in theirs:
         return theirs, ()
-    parts = ("mask_token", "decoder_positions", "decoder_embed", "decoder/", "decoder_norm", "decoder_pred")
-    own = [re.escape(name).replace(r"\{n\}", r"\d+") for ours, name in names.items() if ours.startswith(parts)]
+    own = [re.escape(name).replace(r"\{n\}", r"\d+") for ours, name in names.items() if of_decoder(ours)]
     expression = re.compile("|".join(own))
     kept = {name: tensor for name, tensor in theirs.items() if not expression.fullmatch(name)}
     return kept, (f"the decoder is left out ({len(theirs) - len(kept)} tensors)",)

@@ -22,7 +22,7 @@ class Rule:
 SPELLINGS: dict[str, tuple[tuple[str, str], ...]] = {
     # ViTModel is saved without the prefix; transformers 5.x writes decoders that 4.x cannot read.
     "huggingface": (
-        (r"^(?=(embeddings|encoder|layernorm)\.)", "vit."),
+        (r"^(?=(embeddings|encoder|layernorm|pooler)\.)", "vit."),
         (r"^decoder\.decoder_encoder\.layer\.", "decoder.decoder_layers."),
     ),
     "timm": (),
@@ -39,7 +39,7 @@ SPELLINGS: dict[str, tuple[tuple[str, str], ...]] = {
 
 # Tensors that no model here has a place for and that features do not depend on: left out, and said.
 LEFT_OUT: dict[str, tuple[str, ...]] = {
-    "huggingface": ("vit.pooler.dense.weight", "vit.pooler.dense.bias", "pooler.dense.weight", "pooler.dense.bias"),
+    "huggingface": ("vit.pooler.dense.weight", "vit.pooler.dense.bias"),
     "timm": (),
     "mae_pth": (),
     "big_vision": ("pre_logits/kernel", "pre_logits/bias"),
@@ -83,6 +83,18 @@ def _patch(theirs: str) -> list[Rule]:
     ]
 
 
+def _decoder(prefix: str, blocks: list[Rule]) -> list[Rule]:
+    """An MAE's decoder, whose parts are named alike in the original and, behind a prefix, in Hugging Face's."""
+    return [
+        *_pair("decoder_embed", f"{prefix}decoder_embed"),
+        Rule(("mask_token",), f"{prefix}mask_token", "same"),
+        Rule(("decoder_positions",), f"{prefix}decoder_pos_embed", "batched"),
+        *blocks,
+        *_norm("decoder_norm", f"{prefix}decoder_norm"),
+        *_pair("decoder_pred", f"{prefix}decoder_pred"),
+    ]
+
+
 def _huggingface(kind: str) -> list[Rule]:
     """transformers 4.x names, which 5.x reads too."""
     rules = [
@@ -93,14 +105,7 @@ def _huggingface(kind: str) -> list[Rule]:
         *_norm("encoder_norm", "vit.layernorm"),
     ]
     if kind == "mae":
-        rules += [
-            *_pair("decoder_embed", "decoder.decoder_embed"),
-            Rule(("mask_token",), "decoder.mask_token", "same"),
-            Rule(("decoder_positions",), "decoder.decoder_pos_embed", "batched"),
-            *_hf_block("decoder/{n}", "decoder.decoder_layers.{n}"),
-            *_norm("decoder_norm", "decoder.decoder_norm"),
-            *_pair("decoder_pred", "decoder.decoder_pred"),
-        ]
+        rules += _decoder("decoder.", _hf_block("decoder/{n}", "decoder.decoder_layers.{n}"))
     return rules + (_pair("head", "classifier") if kind == "classifier" else [])
 
 
@@ -127,14 +132,7 @@ def _timm(kind: str, norm: str) -> list[Rule]:
         *_norm("encoder_norm", norm),
     ]
     if kind == "mae":
-        rules += [
-            *_pair("decoder_embed", "decoder_embed"),
-            Rule(("mask_token",), "mask_token", "same"),
-            Rule(("decoder_positions",), "decoder_pos_embed", "batched"),
-            *_timm_block("decoder/{n}", "decoder_blocks.{n}"),
-            *_norm("decoder_norm", "decoder_norm"),
-            *_pair("decoder_pred", "decoder_pred"),
-        ]
+        rules += _decoder("", _timm_block("decoder/{n}", "decoder_blocks.{n}"))
     return rules + (_pair("head", "head") if kind == "classifier" else [])
 
 

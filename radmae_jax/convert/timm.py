@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from radmae_jax.convert.huggingface import read_json
 from radmae_jax.convert.infer import Description
+from radmae_jax.convert.settings import named, numbers, read_json, section
 from radmae_jax.convert.weights import ConvertError
 from radmae_jax.model.size import encoder_size
 
@@ -15,9 +14,9 @@ def describe(folder: Path, found: Description) -> Description:
 
     Raises ConvertError for pooling that no model here has, and where sizes disagree with the tensors.
     """
-    config = read_json(folder / "config.json")
-    where = f"{folder.name}/config.json"
-    arguments, pretrained = _object(config, "model_args", where), _object(config, "pretrained_cfg", where)
+    path = folder / "config.json"
+    config, where = read_json(path), named(path)
+    arguments, pretrained = section(config, "model_args", where), section(config, "pretrained_cfg", where)
     pool = arguments.get("global_pool", config.get("global_pool", "token"))
     pooled = {"avg": "mean", "token": "class"}.get(pool) if isinstance(pool, str) else None
     if found.kind == "classifier" and pooled != found.model.pool:
@@ -49,31 +48,22 @@ def describe(folder: Path, found: Description) -> Description:
         raise ConvertError(f"{where}: input_size is {pretrained['input_size']!r}; the tensors have {shape}")
     if config.get("num_classes", classes) != classes:
         raise ConvertError(f"{where}: num_classes is {config['num_classes']!r}; the head has {classes}")
-    values = []
-    for name, usual in (("mean", found.mean), ("std", found.deviation)):
-        value = pretrained.get(name, list(usual))
-        if not isinstance(value, list) or not all(type(x) in (int, float) for x in value):
-            raise ConvertError(f"{where}: {name} is {value!r}; it must be a list of numbers")
-        values.append(tuple(map(float, value)))
     names = pretrained.get("label_names", config.get("label_names"))
     if classes and names is not None:
         if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
             raise ConvertError(f"{where}: label_names is {names!r}; it must be {classes} texts")
         found = replace(found, classes=tuple(names))
     model = replace(model, gelu="tanh" if gelu == "gelu_tanh" else "exact")
-    return replace(found, model=model, mean=values[0], deviation=values[1])
+    return replace(
+        found, model=model, mean=numbers(pretrained, "mean", found.mean, where),
+        deviation=numbers(pretrained, "std", found.deviation, where),
+    )  # fmt: skip
 
 
 def heads_of(folder: Path) -> int:
     """Heads that the configuration says; 0 where it does not."""
-    heads = _object(read_json(folder / "config.json"), "model_args", f"{folder.name}/config.json").get("num_heads", 0)
+    path = folder / "config.json"
+    heads = section(read_json(path), "model_args", named(path)).get("num_heads", 0)
     if type(heads) is not int or heads < 0:
-        raise ConvertError(f"{folder.name}/config.json: num_heads is {heads!r}; it must be a whole number")
+        raise ConvertError(f"{named(path)}: num_heads is {heads!r}; it must be a whole number")
     return heads
-
-
-def _object(config: dict[str, Any], name: str, where: str) -> dict[str, Any]:
-    value = config.get(name, {})
-    if not isinstance(value, dict):
-        raise ConvertError(f"{where}: {name} is {value!r}; it must be an object")
-    return value

@@ -146,6 +146,11 @@ def plain_facts(weights: Weights) -> dict[str, Any]:
     return facts | {"heads": encoder_size(weights.model).heads, "norm_pix": weights.norm_pix}
 
 
+def of_decoder(name: str) -> bool:
+    """Whether a tensor, by our name, is an MAE's decoder's."""
+    return name == "mask_token" or name.startswith("decoder")
+
+
 def encoder_of(weights: Weights) -> Weights:
     """The encoder alone, without decoder or head; says what is left out."""
     if weights.kind == "encoder":

@@ -10,12 +10,19 @@ import numpy as np
 from radmae_jax.config import Config
 from radmae_jax.convert.adapt import adapt, fold_class_position
 from radmae_jax.convert.formats import Known, read_weights
-from radmae_jax.convert.weights import ConvertError, Pixels, Weights, check, from_variables, shapes_of, to_variables
+from radmae_jax.convert.weights import (
+    ConvertError,
+    Pixels,
+    Weights,
+    check,
+    from_variables,
+    of_decoder,
+    shapes_of,
+    to_variables,
+)
 from radmae_jax.model.size import encoder_size
 from radmae_jax.train.saved import Saved, is_run, read_run
 from radmae_jax.train.state import State
-
-_DECODER = ("mask_token", "decoder_positions", "decoder_embed/", "decoder/", "decoder_norm/", "decoder_pred/")
 
 
 def read_start(path: str | Path, config: Config) -> Weights:
@@ -116,7 +123,7 @@ def weights_of(saved: Saved) -> Weights:
 
 
 def _part(name: str) -> str:
-    if name.startswith(_DECODER):
+    if of_decoder(name):
         return "decoder"
     if name.startswith("head/"):
         return "head"
