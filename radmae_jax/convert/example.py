@@ -10,24 +10,16 @@ def example_of(weights: Weights, form: str) -> str:
     """The text of example.py. It takes an image file and prints what the model makes of it."""
     model, kind = weights.model, weights.kind
     if form == "huggingface":
-        imports = [
-            "import torch.nn.functional as F",
-            "from PIL import Image",
-            f"from transformers import {HUGGING_FACE[kind]}",
-        ]
+        own = [f"from transformers import {HUGGING_FACE[kind]}"]
         body = _hugging_face(weights)
     elif form == "timm":
-        imports = [
-            "import torch.nn.functional as F", "from PIL import Image", "from safetensors.torch import load_file",
-            "from timm.models.vision_transformer import VisionTransformer",
-        ]  # fmt: skip
+        own = ["from safetensors.torch import load_file"]
+        own += ["from timm.models.vision_transformer import VisionTransformer"]
         body = _timm(weights)
     else:
         function = "masked_autoencoder" if kind == "mae" else "classifier"
-        imports = [
-            "import torch.nn.functional as F", "from PIL import Image", "from safetensors.torch import load_file", "",
-            f"from vit_mae import {function}  # beside this file, PyTorch alone",
-        ]  # fmt: skip
+        own = ["from safetensors.torch import load_file", ""]
+        own += [f"from vit_mae import {function}  # beside this file, PyTorch alone"]
         body = f"""
 state = load_file(here / "model.safetensors")
 model = json.loads((here / "radmae.json").read_text())["plain"]
@@ -38,7 +30,7 @@ with torch.no_grad():
     standard = ["json", "sys"] if form == "mae_pth" else ["sys"]
     top = [f"import {name}" for name in standard]
     top += (["from functools import partial"] if form == "timm" else []) + ["from pathlib import Path", ""]
-    top += ["import numpy as np", "import torch", *imports]
+    top += ["import numpy as np", "import torch", "import torch.nn.functional as F", "from PIL import Image", *own]
     return f'''"""Runs this model on a radiograph of any size: python example.py IMAGE.png (not for diagnosis)."""
 
 {chr(10).join(top)}
@@ -85,8 +77,9 @@ def _timm(weights: Weights) -> str:
 model.load_state_dict(load_file(here / "model.safetensors"), strict=True)
 model._pos_embed = lambda x: torch.cat([model.cls_token, x.flatten(1, 2)], dim=1) + resize(model.pos_embed)
 with torch.no_grad():
-    out = {{"tokens": model.forward_features(x)[0]"""
-    body += ', "logits": model(x)[0]}\n' if weights.classes else "}\n"
+    tokens = model.forward_features(x)
+    out = {{"tokens": tokens[0]"""
+    body += ', "logits": model.forward_head(tokens)[0]}\n' if weights.classes else "}\n"
     return _resize(weights) + body + _end("out[{!r}]", weights)
 
 

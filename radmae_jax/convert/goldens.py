@@ -36,40 +36,50 @@ def make_goldens(weights: Weights) -> list[Golden]:
         "whole": (max(side // 2, 2) * patch, max(side // 3, 2) * patch),
         "partial": (max(side // 4, 2) * patch - patch // 3, max(side // 2, 3) * patch - patch // 2),
     }
-    rng = np.random.default_rng(_SEED)
+    rng, run_one = np.random.default_rng(_SEED), runner(weights)
     goldens = []
     for name, (height, width) in sizes.items():
         pixels = _image(height, width, weights.pixels.dtype, rng)
         length = -(-height // patch) * -(-width // patch)
         # Every number once: programs that sort otherwise must hide the same patches.
         noise = rng.permutation(length if weights.kind == "mae" else 0).astype(np.float32) / np.float32(length)
-        goldens.append(Golden(name, pixels, noise, run(weights, pixels, noise)))
+        goldens.append(Golden(name, pixels, noise, run_one(pixels, noise)))
     return goldens
 
 
 def run(weights: Weights, pixels: np.ndarray, noise: np.ndarray) -> dict[str, np.ndarray]:
-    """The model in JAX, float32, on one image [H, W] of stored integers.
+    """The model in JAX on one image: see `runner`."""
+    return runner(weights)(pixels, noise)
 
-    Returns, float32: of an MAE encoded [1 + visible, D], prediction [L, P*P*C] and loss [] as Hugging Face has it; of a
-    classifier tokens [1 + L, D], pooled [D] and, if it has a head, logits [classes].
+
+def runner(weights: Weights) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
+    """run(pixels, noise): the model in JAX, float32, on one image [H, W] of stored integers; noise [L], of an MAE.
+
+    It returns, float32: of an MAE encoded [1 + visible, D], prediction [L, P*P*C] and, where patches are hidden, loss
+    [] as Hugging Face has it; of a classifier tokens [1 + L, D], pooled [D] and, if it has a head, logits [classes].
     """
     model = replace(weights.model, dtype="float32")
-    rows, columns = -(-pixels.shape[0] // model.patch), -(-pixels.shape[1] // model.patch)
-    batch = empty_batch(1, rows * columns, model.patch, model.channels, str(pixels.dtype))
-    put_image(batch, 0, pixels, (rows, columns), model.patch)
+    variables = to_variables(weights)
     call = _program(weights.kind, model, len(weights.classes))
-    output = jax.device_get(call(to_variables(weights), batch.patches, batch.grid, batch.extent, noise[None]))
-    if weights.kind != "mae":
-        logits = {"logits": output.logits[0]} if weights.classes else {}
-        return {"tokens": output.tokens[0], "pooled": output.pooled[0], **logits}
-    output, captured = output
-    encoded = captured["intermediates"]["encoder_norm"]["__call__"][0]
-    kept, masked = int(output.masking.kept[0]), output.masking.masked[0]
-    target = batch.patches[0].astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    found = {"encoded": encoded[0, : 1 + kept], "prediction": output.prediction[0]}
-    if masked.any():
-        found["loss"] = patch_loss(output.prediction[0], target, masked, weights.norm_pix)
-    return found
+
+    def run_one(pixels: np.ndarray, noise: np.ndarray) -> dict[str, np.ndarray]:
+        rows, columns = -(-pixels.shape[0] // model.patch), -(-pixels.shape[1] // model.patch)
+        batch = empty_batch(1, rows * columns, model.patch, model.channels, str(pixels.dtype))
+        put_image(batch, 0, pixels, (rows, columns), model.patch)
+        output = jax.device_get(call(variables, batch.patches, batch.grid, batch.extent, noise[None]))
+        if weights.kind != "mae":
+            logits = {"logits": output.logits[0]} if weights.classes else {}
+            return {"tokens": output.tokens[0], "pooled": output.pooled[0], **logits}
+        output, captured = output
+        encoded = captured["intermediates"]["encoder_norm"]["__call__"][0]
+        kept, masked = int(output.masking.kept[0]), output.masking.masked[0]
+        target = batch.patches[0].astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+        found = {"encoded": encoded[0, : 1 + kept], "prediction": output.prediction[0]}
+        if masked.any():
+            found["loss"] = patch_loss(output.prediction[0], target, masked, weights.norm_pix)
+        return found
+
+    return run_one
 
 
 @functools.lru_cache(maxsize=8)
@@ -99,7 +109,7 @@ def patch_loss(prediction: np.ndarray, target: np.ndarray, masked: np.ndarray, n
 
 
 def outputs_of(weights: Weights) -> set[str]:
-    """Names of what `run` gives for a model."""
+    """Names of what a model's `runner` gives."""
     if weights.kind == "mae":
         return {"encoded", "prediction"} | ({"loss"} if weights.model.mask_ratio > 0 else set())
     return {"tokens", "pooled"} | ({"logits"} if weights.classes else set())

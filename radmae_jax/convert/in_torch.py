@@ -64,7 +64,7 @@ def _plain(folder: Path, weights: Weights) -> Any:
 
 
 def _timm(folder: Path, weights: Weights) -> Any:
-    import timm.models.vision_transformer as timm_vit  # type: ignore[import-not-found]
+    import timm.models.vision_transformer as timm_vit  # type: ignore[import-not-found]  no extra has it: a user's own
     import torch
 
     from radmae_jax.convert.plain_torch import resize
@@ -102,7 +102,7 @@ def _transformers(folder: Path, weights: Weights) -> Any:
     from radmae_jax.convert.plain_torch import resize
 
     facts = plain_facts(weights)
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[attr-defined]
+    transformers.utils.logging.disable_progress_bar()
     options = {"add_pooling_layer": False} if weights.kind == "encoder" else {}
     model, info = getattr(transformers, HUGGING_FACE[weights.kind]).from_pretrained(
         folder, local_files_only=True, output_loading_info=True, **options
@@ -111,29 +111,26 @@ def _transformers(folder: Path, weights: Weights) -> Any:
         if info.get(problem):
             raise ConvertError(f"transformers {transformers.__version__}: {problem}: {sorted(map(str, info[problem]))}")
     model.eval()
-    grid = [0, 0]
-    embeddings = model.embeddings if weights.kind == "encoder" else model.vit.embeddings
+    vit = model if weights.kind == "encoder" else model.vit
+    embeddings, grid, encoded = vit.embeddings, [0, 0], []
+    vit.layernorm.register_forward_hook(lambda module, inputs, output: encoded.append(output))
+
+    def resized(table: Any) -> Any:
+        return resize(table[0], grid[0], grid[1], facts)[None]
+
     if weights.model.resample != "bicubic":
-        embeddings.interpolate_pos_encoding = lambda *_: resize(
-            embeddings.position_embeddings[0], grid[0], grid[1], facts
-        )[None]
+        embeddings.interpolate_pos_encoding = lambda *_: resized(embeddings.position_embeddings)
     if weights.kind == "mae" and weights.model.decoder_positions == "2d":
-        decoder = model.decoder
-        decoder.interpolate_pos_encoding = lambda *_: resize(decoder.decoder_pos_embed[0], grid[0], grid[1], facts)[
-            None
-        ]
+        model.decoder.interpolate_pos_encoding = lambda *_: resized(model.decoder.decoder_pos_embed)
 
     def run(pixels: Any, golden: Golden) -> dict[str, Any]:
         grid[:] = (side // weights.model.patch for side in pixels.shape[1:])
-        if weights.kind != "mae":
-            out = model(pixels[None], interpolate_pos_encoding=True)
-            if weights.kind == "encoder":
-                return {"tokens": out.last_hidden_state[0], "pooled": out.last_hidden_state[0, 0]}
-            tokens = model.vit(pixels[None], interpolate_pos_encoding=True).last_hidden_state[0]
-            return {"tokens": tokens, "pooled": tokens[0], "logits": out.logits[0]}
-        noise = torch.from_numpy(golden.noise)[None]
-        out = model(pixels[None], noise=noise, interpolate_pos_encoding=True)
-        encoded = model.vit(pixels[None], noise=noise, interpolate_pos_encoding=True).last_hidden_state[0]
-        return {"prediction": out.logits[0], "encoded": encoded, "loss": out.loss}
+        noise = {"noise": torch.from_numpy(golden.noise)[None]} if weights.kind == "mae" else {}
+        out = model(pixels[None], interpolate_pos_encoding=True, **noise)
+        tokens = encoded.pop()[0]
+        if weights.kind == "mae":
+            return {"prediction": out.logits[0], "encoded": tokens, "loss": out.loss}
+        logits = {"logits": out.logits[0]} if weights.kind == "classifier" else {}
+        return {"tokens": tokens, "pooled": tokens[0], **logits}
 
     return run

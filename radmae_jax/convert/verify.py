@@ -7,7 +7,7 @@ from radmae_jax.convert import in_torch
 from radmae_jax.convert.exported import CARD, GOLDENS, read_card
 from radmae_jax.convert.files import check_sums, read_bytes, read_safetensors
 from radmae_jax.convert.formats import read_weights
-from radmae_jax.convert.goldens import LIMITS, differences, from_tensors, outputs_of, run
+from radmae_jax.convert.goldens import LIMITS, differences, from_tensors, outputs_of, runner
 from radmae_jax.convert.weights import ConvertError, plain_facts
 
 
@@ -43,7 +43,8 @@ def verify(folder: Path) -> Verdict:
     for golden in goldens:
         if golden.outputs.keys() != outputs_of(weights):
             raise ConvertError(f"{folder.name}/{GOLDENS}: {golden.name} has {sorted(golden.outputs)} of outputs")
-    found = {"jax": {g.name: differences(run(weights, g.pixels, g.noise), g) for g in goldens}}
+    run_one = runner(weights)
+    found = {"jax": {g.name: differences(run_one(g.pixels, g.noise), g) for g in goldens}}
     not_run = {}
     for program in in_torch.programs_for(card.format):
         if reason := in_torch.missing(program):
