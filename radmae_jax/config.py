@@ -1,14 +1,9 @@
-"""The schema: what a run is made of, as frozen dataclasses, read from a config file, flags or config.json."""
+"""The schema: what a run is made of, as frozen dataclasses with their defaults."""
 
 import dataclasses
-import itertools
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import ml_collections
-
-from radmae_jax.plain import from_dict
 
 
 @dataclass(frozen=True)
@@ -25,6 +20,23 @@ class Data:
     # Aimed at for decoded pixels waiting, all loader processes together; one batch a thread is always read.
     prefetch_mib: int = 512
     max_unreadable: float = 0.01  # share of an epoch's images that may fail to read before the run stops
+    # At most so many training images, of whole patients in an order that does not depend on the run's seed, so that a
+    # smaller number is part of a larger one; 0: all
+    train_images: int = 0
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How training images of a classifier are changed before padding, anew each epoch; all off by default."""
+
+    crop: float = 1.0  # smallest share of each side that a random crop keeps (poster: 0.9)
+    rotate: float = 0.0  # largest angle, degrees
+    zoom: float = 0.0  # largest relative change of size about the centre, the canvas kept
+    shift: float = 0.0  # largest shift, share of a side
+    gamma: float = 0.0  # grey values from 0 to 1 to the power exp(u), u between -gamma and gamma
+    noise: float = 0.0  # largest standard deviation of added Gaussian noise, share of full range
+    blur: float = 0.0  # largest standard deviation of a Gaussian blur, pixels
+    flip: bool = False  # mirror left and right, every second image; off where laterality matters
 
 
 @dataclass(frozen=True)
@@ -77,10 +89,19 @@ class Model:
 class Task:
     """What the model is trained to do."""
 
-    kind: str = "reconstruct"  # reconstruct: hidden patches, a ViT-MAE | classify: a label, a ViT classifier
-    label: str = ""  # classify: the manifest's column to predict; records without a value take no part
-    # classify: its values in the order of the head's outputs; empty: those of the training records, sorted
-    classes: tuple[str, ...] = ()
+    kind: str = "reconstruct"  # reconstruct: hidden patches, a ViT-MAE | classify: labels, a ViT classifier
+    # classify: the manifest's columns to predict, each by a head of its own. Every known value counts alike: an image
+    # without a value of one counts for the others, one without any takes no part
+    labels: tuple[str, ...] = ()
+    # classify: of each label, its values in the order of the head's outputs; empty: those of the training records, sorted
+    classes: tuple[tuple[str, ...], ...] = ()
+    # classify: at most so many training records of each label, dealt evenly over its classes, a smaller number being
+    # part of a larger one; 0: all that are known
+    budget: int = 0
+    budget_seed: int = 0  # which ones
+    balance: bool = False  # classify: images weigh as the inverse of their class's frequency among the training records
+    smoothing: float = 0.0  # classify: share of the target spread over all classes (label smoothing)
+    drop_path: float = 0.0  # classify: rate at which the last block's branches are dropped, rising linearly from 0
 
 
 @dataclass(frozen=True)
@@ -105,6 +126,9 @@ class Optim:
     weight_decay: float = 0.05
     decay_all: bool = False  # also decay biases, norms and tokens, as the poster's run does
     clip_norm: float = 0.0  # 0: no clipping
+    # Learning rate of a layer relative to that of the next one, the head's being 1 (BEiT; MAE appendix A.1: 0.75)
+    layer_decay: float = 1.0
+    ema: float = 0.0  # decay a step of a running mean of the parameters, which is then evaluated and used; 0: none
 
 
 @dataclass(frozen=True)
@@ -118,12 +142,17 @@ class Train:
     # Weights that a fresh run begins with (`--init`): a run, an exported or Hugging Face directory, a .safetensors,
     # .npz or .pth file; empty: none
     start: str = ""
+    # What they must be: "" anything or nothing | random: nothing | mae: a masked autoencoder | imagenet: an encoder or
+    # classifier of another program
+    arm: str = ""
     fsdp: int = 1  # devices that parameters are sharded over; the rest of the mesh is data
     rows: int = 0  # rows of every program; 0: the most that keep rows * length <= tokens_per_device
     tokens_per_device: int = 8192  # bound on a program's tokens a device when rows is 0
     checkpoint_every: int = 500  # 0: only at evaluations and at the end
     keep_checkpoints: int = 2  # newest ones kept, beside the best by validation
-    evaluate_every: int = 500  # 0: never
+    keep_every: int = 0  # also kept: those of multiples of so many steps, a multiple of checkpoint_every; 0: none
+    evaluate_every: int = 500  # steps; -n: every n epochs; 0: never
+    patience: int = 0  # evaluations without a better one after which the run is over; 0: it never stops early
     evaluate_images: int = 512  # validation images, the first of a seeded order
     panels_every: int = 500  # pictures of reconstructions; 0: never
     panel_images: int = 4
@@ -139,117 +168,12 @@ class Config:
     bins: Bins = field(default_factory=Bins)
     model: Model = field(default_factory=Model)
     task: Task = field(default_factory=Task)
+    augment: Augment = field(default_factory=Augment)
     loss: Loss = field(default_factory=Loss)
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
 
 
-_CHOICES = {
-    ("data", "intensity"): ("voi", "percentile", "full_range", "poster"),
-    ("data", "dtype"): ("uint16", "uint8"),
-    ("bins", "policy"): ("tokens", "dbb", "fixed", "exact"),
-    ("bins", "pad_tokens"): ("masked", "poster"),
-    ("bins", "beyond"): ("refuse", "downscale", "extra"),
-    ("model", "variant"): ("Ti", "S", "B", "L", "H", "custom"),
-    ("model", "resample"): ("bilinear", "bicubic"),
-    ("model", "decoder_positions"): ("2d", "hf_flat"),
-    ("model", "gelu"): ("exact", "tanh"),
-    ("model", "pool"): ("class", "mean"),
-    ("model", "init"): ("mae", "hf"),
-    ("model", "dtype"): ("bfloat16", "float32"),
-    ("model", "attention"): ("auto", "dense", "chunked"),
-    ("task", "kind"): ("reconstruct", "classify"),
-    ("loss", "kind"): ("masked_valid", "poster"),
-    ("loss", "weighting"): ("pixel", "image"),
-}
-
-
-def validate(config: Config) -> Config:
-    """Checks values that no type can; raises ValueError naming the field, the value and the limit."""
-    for (section, name), allowed in _CHOICES.items():
-        value = getattr(getattr(config, section), name)
-        if value not in allowed:
-            raise ValueError(f"config.{section}.{name} is {value!r}; it must be one of {', '.join(allowed)}")
-    model, bins, train = config.model, config.bins, config.train
-    limits = (
-        ("model.patch", model.patch, 8, 48),
-        ("model.channels", model.channels, 1, 3),
-        ("model.mask_ratio", model.mask_ratio, 0.0, 0.99),
-        ("model.table_side", model.table_side, 1, 4096),
-        ("model.norm_eps", model.norm_eps, 1e-15, 0.1),
-        ("bins.shapes", bins.shapes, 1, 4096),
-        ("bins.quantum", bins.quantum, 1, 4096),
-        ("bins.group", bins.group, 1, 65536),
-        ("train.epochs", train.epochs, 1, 10**6),
-        ("train.images_per_step", train.images_per_step, 1, 10**7),
-        ("train.fsdp", train.fsdp, 1, 10**6),
-        ("train.seed", train.seed, 0, 2**31 - 1),
-        ("train.max_steps", train.max_steps, 0, 10**9),
-        ("train.rows", train.rows, 0, 65536),
-        ("train.tokens_per_device", train.tokens_per_device, 1, 10**9),
-        ("train.checkpoint_every", train.checkpoint_every, 0, 10**9),
-        ("train.keep_checkpoints", train.keep_checkpoints, 1, 10**6),
-        ("train.evaluate_every", train.evaluate_every, 0, 10**9),
-        ("train.evaluate_images", train.evaluate_images, 1, 10**9),
-        ("train.panels_every", train.panels_every, 0, 10**9),
-        ("train.panel_images", train.panel_images, 0, 64),
-        ("train.max_nonfinite_steps", train.max_nonfinite_steps, 1, 10**9),
-        ("train.profile_steps", train.profile_steps, 1, 10**6),
-        ("data.workers", config.data.workers, 0, 512),
-        ("data.max_unreadable", config.data.max_unreadable, 0.0, 1.0),
-        ("optim.warmup_epochs", config.optim.warmup_epochs, 0.0, train.epochs),
-    )
-    for name, value, low, high in limits:
-        if not low <= value <= high:
-            raise ValueError(f"config.{name} is {value}; it must be from {low} to {high}")
-    task = config.task
-    if task.kind == "reconstruct" and config.loss.kind == "masked_valid" and model.mask_ratio == 0:
-        raise ValueError(
-            "config.model.mask_ratio is 0; with config.loss.kind 'masked_valid' nothing would be trained on"
-        )
-    if task.kind == "classify" and not task.label:
-        raise ValueError("config.task.label is ''; with config.task.kind 'classify' it must name a label column")
-    if task.classes and (len(task.classes) < 2 or len(set(task.classes)) < len(task.classes)):
-        raise ValueError(f"config.task.classes is {task.classes}; there must be at least 2, and none twice")
-    if model.channels == 2:
-        raise ValueError("config.model.channels is 2; it must be 1 or 3")
-    if bins.policy in ("tokens", "exact") and bins.pad_tokens == "poster":
-        raise ValueError(
-            f"config.bins.pad_tokens is 'poster'; policy {bins.policy!r} has no bins to fill: dbb or fixed"
-        )
-    for name, values in (("lengths", bins.lengths), ("edges", bins.edges), ("width_edges", bins.width_edges)):
-        if any(b <= a for a, b in itertools.pairwise(values)) or any(n < 1 for n in values):
-            raise ValueError(f"config.bins.{name} is {values}; {name} must be positive and ascending")
-    if bins.pad_tokens == "poster" and bins.policy == "dbb" and not bins.edges:
-        raise ValueError(
-            "config.bins.edges is (); with pad_tokens 'poster' the bins are part of every image: name them"
-        )
-    if bins.pad_tokens == "poster" and bins.beyond == "extra":
-        raise ValueError(
-            "config.bins.beyond is 'extra'; with pad_tokens 'poster' a bin that depends on the archive's largest image "
-            "would be part of the images: refuse or downscale"
-        )
-    if bins.width_edges and not bins.edges:
-        raise ValueError(f"config.bins.width_edges is {bins.width_edges} without config.bins.edges")
-    if bins.policy == "dbb":
-        for edge in (*bins.edges, *bins.width_edges):
-            if edge % model.patch:
-                raise ValueError(f"config.bins.edges has {edge}; edges must be multiples of the patch, {model.patch}")
-    if bins.policy == "fixed" and bins.max_side % model.patch:
-        raise ValueError(f"config.bins.max_side is {bins.max_side}; it must be a multiple of patch {model.patch}")
-    return config
-
-
 def editable(config: Config | None = None) -> ml_collections.ConfigDict:
     """The schema with its defaults as a ConfigDict, for config files to change and return."""
     return ml_collections.ConfigDict(dataclasses.asdict(config or Config()))
-
-
-def freeze(config: ml_collections.ConfigDict) -> Config:
-    """A validated, frozen Config from what a config file returned."""
-    return validate(from_dict(Config, config.to_dict()))
-
-
-def read_json(path: Path) -> Config:
-    """The Config a work directory was run with (its config.json)."""
-    return validate(from_dict(Config, json.loads(path.read_text())))

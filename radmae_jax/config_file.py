@@ -7,7 +7,8 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from radmae_jax.config import Config, freeze
+from radmae_jax.config import Config
+from radmae_jax.config_checks import freeze
 
 
 def find_config(name: str) -> Path:

@@ -27,10 +27,7 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str = "config") -> T:
                 raise ValueError(f"{where}.{name} is {value!r}; it must be an object")
             chosen[name] = from_dict(typing.cast(type, hint), value, f"{where}.{name}")
         elif typing.get_origin(hint) is tuple:
-            of, plural = (int, "whole numbers") if typing.get_args(hint)[0] is int else (str, "texts")
-            if not isinstance(value, list | tuple) or not all(type(item) is of for item in value):
-                raise ValueError(f"{where}.{name} is {value!r}; it must be a tuple of {plural}")
-            chosen[name] = tuple(value)
+            chosen[name] = _tuple_of(typing.get_args(hint)[0], value, f"{where}.{name}")
         elif typing.get_origin(hint) is dict:
             of = typing.get_args(hint)[1]
             if not isinstance(value, dict) or not all(of is Any or type(item) is of for item in value.values()):
@@ -43,6 +40,18 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str = "config") -> T:
         else:
             raise ValueError(f"{where}.{name} is {value!r}; it must be of type {hint.__name__}")
     return cls(**chosen)
+
+
+def _tuple_of(of: Any, value: Any, where: str) -> tuple:
+    """A tuple of whole numbers, of texts, or of tuples of texts."""
+    plural = {int: "whole numbers", str: "texts"}.get(of, "tuples of texts")
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{where} is {value!r}; it must be a tuple of {plural}")
+    if typing.get_origin(of) is tuple:
+        return tuple(_tuple_of(typing.get_args(of)[0], item, where) for item in value)
+    if not all(type(item) is of for item in value):
+        raise ValueError(f"{where} is {value!r}; it must be a tuple of {plural}")
+    return tuple(value)
 
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:

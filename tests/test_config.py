@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from radmae_jax.config import Config, Task, read_json
+from radmae_jax.config import Config, Task
+from radmae_jax.config_checks import read_json
 from radmae_jax.config_file import find_config, from_arguments, load_file
 from radmae_jax.data.binning import make_table, token_grids
 from radmae_jax.data.optimum import optimal_lengths
@@ -37,11 +38,25 @@ def test_overrides_have_the_types_of_the_schema():
         (["--config=demo", "--config.model.patch=7"], "model.patch is 7; it must be from 8 to 48"),
         (["--config=demo", "--config.bins.lengths=(20, 10)"], "ascending"),
         (["--config=demo:large"], "variant 'large'"),
-        (["--config=demo", "--config.task.kind=classify"], "config.task.label is ''; with config.task.kind 'classify'"),
-        (["--config=demo", "--config.task.classes=(0, 1)"], r"task.classes is \(0, 1\); it must be a tuple of texts"),
-        (["--config=demo", "--config.task.classes=('a',)"], r"task.classes is \('a',\); there must be at least 2"),
+        (
+            ["--config=demo", "--config.task.kind=classify"],
+            r"config.task.labels is \(\); with config.task.kind 'classify'",
+        ),
+        (
+            ["--config=demo", "--config.task.classes=((0, 1),)"],
+            r"task.classes is \(0, 1\); it must be a tuple of texts",
+        ),
+        (
+            [
+                "--config=demo",
+                "--config.task.kind=classify",
+                "--config.task.labels=x",
+                "--config.task.classes=(('a',),)",
+            ],
+            r"task.classes of 'x' is \('a',\); there must be at least 2",
+        ),
         (["--config=demo", "--config.bins.lengths=('a', 'b')"], "it must be a tuple of whole numbers"),
-        (["--config=poster_finetune"], "poster_finetune has task=arc, task=fmd, task=frac"),
+        (["--config=poster_finetune"], r"variant '': '' is not known; poster_finetune has task=arc\|fmd\|frac\|all"),
         (["--config=demo", "stray"], "not understood: stray"),
         (["--config.train.epochs=3"], "--config"),
     ],
@@ -68,8 +83,8 @@ def test_json_round_trip(tmp_path: Path):
 
 @pytest.mark.parametrize("variant, label", [("arc", "region"), ("fmd", "foreign_material"), ("frac", "fracture")])
 def test_the_posters_finetuning(variant, label):
-    config = from_arguments([f"--config=poster_finetune:task={variant}", "--config.task.classes=('no', 'yes')"])
-    assert config.task == Task("classify", label, ("no", "yes"))
+    config = from_arguments([f"--config=poster_finetune:task={variant}", "--config.task.classes=(('no', 'yes'),)"])
+    assert config.task == Task("classify", (label,), (("no", "yes"),))
     assert (config.train.images_per_step, config.train.epochs, config.optim.learning_rate) == (64, 100, 3e-5)
     assert (config.model.variant, config.model.patch, config.model.table_side) == ("B", 48, 64)
     assert (config.optim.weight_decay, config.bins.lengths, config.bins.beyond) == (0.0, (), "refuse")

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from radmae_jax.bench.savings import COSTS, SHAPES, savings, with_seconds, within
 from radmae_jax.command import add_command, optional_config, write_figures
-from radmae_jax.config import Config, validate
+from radmae_jax.config import Config
+from radmae_jax.config_checks import validate
 from radmae_jax.data.binning import token_grids
 from radmae_jax.data.sizes import Sizes, sizes_named
 from radmae_jax.model.flops import training_flops

@@ -142,7 +142,7 @@ def make_plan(config: Config, heights: np.ndarray, widths: np.ndarray, counts: n
 def _training_flops(tokens: np.ndarray, config: Config) -> np.ndarray:
     """FLOPs of the task's model; a head whose classes are not named is not counted."""
     if config.task.kind == "classify":
-        return TRAINING_FACTOR * classifier_flops(tokens, config.model, len(config.task.classes))
+        return TRAINING_FACTOR * classifier_flops(tokens, config.model, sum(map(len, config.task.classes)))
     return training_flops(tokens, config.model)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from radmae_jax.config import Config, Loss, Model, validate
+from radmae_jax.config import Config, Loss, Model
+from radmae_jax.config_checks import validate
 from radmae_jax.model import classifier, mae
 from radmae_jax.model.size import decoder_size, encoder_size
 

@@ -10,7 +10,7 @@ from radmae_jax.data.binning import BucketTable, make_table
 from radmae_jax.data.loader import Source
 from radmae_jax.data.manifest import Manifest, read_manifest
 from radmae_jax.data.schedule import Schedule, training_schedule
-from radmae_jax.data.splits import Split, make_split, read_split, write_split
+from radmae_jax.data.splits import Split, first_patients, label_budget, make_split, read_split, write_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,13 +19,23 @@ class Archive:
 
     manifest: Manifest
     split: Split
-    classes: tuple[str, ...]  # of the task's label, in the order of their codes; empty without one
-    labels: np.ndarray  # int32 [N, T], codes into `classes`, -1 unknown; T is 1 for a task with a label, else 0
+    classes: tuple[tuple[str, ...], ...]  # of each of the task's T labels, in the order of their codes
+    # int32 [N, T], codes into `classes`; -1 unknown, or of a training record beyond the label budget
+    labels: np.ndarray
+    train_images: int  # see config.data
 
     def records(self, side: str) -> np.ndarray:
-        """int32, ascending: the records of one side that take part, which are those of known labels."""
+        """int32, ascending: the records of one side that take part; with labels those that have one at least."""
         records = self.split.records(side)
-        return records[np.all(self.labels[records] >= 0, axis=1)]
+        if side == "train" and self.train_images:
+            records = first_patients(self.manifest, records, self.train_images)
+        return records[np.any(self.labels[records] >= 0, axis=1)] if self.classes else records
+
+    def class_images(self) -> tuple[np.ndarray, ...]:
+        """How many training records each class of each label has, int64 [classes]."""
+        trained = self.labels[self.records("train")]
+        counted = [trained[:, at][trained[:, at] >= 0] for at in range(len(self.classes))]
+        return tuple(np.bincount(c, minlength=len(n)) for c, n in zip(counted, self.classes, strict=True))
 
     def left_out(self, side: str) -> int:
         """How many records of one side take no part."""
@@ -67,35 +77,44 @@ def open_archive(config: Config) -> Archive:
             raise FileNotFoundError(f"config.data.split is {config.data.split}: no such file; `radmae split` makes one")
         write_split(make_split(manifest), split_path)
     split = read_split(split_path, manifest)
-    if config.task.kind != "classify":
-        return Archive(manifest, split, (), np.empty((len(manifest), 0), np.int32))
-    return Archive(manifest, split, *_labels(config.task, manifest, split))
+    task, images = config.task, config.data.train_images
+    if task.kind != "classify":
+        return Archive(manifest, split, (), np.empty((len(manifest), 0), np.int32), images)
+    read = [_label(task, at, manifest, split) for at in range(len(task.labels))]
+    classes, labels = tuple(names for names, _ in read), np.stack([codes for _, codes in read], axis=1)
+    return Archive(manifest, split, classes, labels, images)
 
 
-def _labels(task: Task, manifest: Manifest, split: Split) -> tuple[tuple[str, ...], np.ndarray]:
-    """The classes and every record's code, int32 [N, 1]. On other sides, what is no class counts as unknown."""
+def _label(task: Task, at: int, manifest: Manifest, split: Split) -> tuple[tuple[str, ...], np.ndarray]:
+    """The classes of a label and every record's code, int32 [N]. On other sides, what is no class is unknown."""
+    label = task.labels[at]
     try:
-        names = manifest.label_names(task.label)
+        names = manifest.label_names(label)
     except ValueError as error:
-        raise ValueError(f"config.task.label is {task.label!r}: {error}") from None
-    codes = manifest.labels(task.label)
-    training = codes[split.records("train")]
+        raise ValueError(f"config.task.labels is {task.labels}: {error}") from None
+    codes = manifest.labels(label)
+    train = split.records("train")
+    training = codes[train]
     trained = tuple(names[code] for code in np.unique(training[training >= 0]))
-    classes = task.classes or trained
+    classes = task.classes[at] if task.classes else trained
     if len(trained) < 2:
         raise ValueError(
-            f"config.task.label is {task.label!r}: its values among {len(training):,} training records are {trained}; "
-            "there must be at least 2"
+            f"config.task.labels is {task.labels}: the values of {label!r} among {len(training):,} training records "
+            f"are {trained}; there must be at least 2"
         )
     strange = [name for name in trained if name not in classes]
     if strange:
         raise ValueError(
-            f"config.task.classes is {classes}; {len(strange)} values of {task.label!r} among the training records are "
+            f"config.task.classes is {classes}; {len(strange)} values of {label!r} among the training records are "
             f"not in it, the first is {strange[0]!r}"
         )
     place = {name: at for at, name in enumerate(classes)}
     to_class = np.array([*(place.get(name, -1) for name in names), -1], np.int32)  # the last is unknown's
-    return classes, to_class[codes][:, None]
+    coded = to_class[codes]
+    if task.budget:
+        beyond = np.setdiff1d(train, label_budget(manifest, split, label, task.budget, task.budget_seed))
+        coded[beyond] = -1
+    return classes, coded
 
 
 def open_dataset(config: Config) -> Dataset:
@@ -117,6 +136,9 @@ def open_dataset(config: Config) -> Dataset:
         channels=config.model.channels,
         dtype=config.data.dtype,
         intensity=config.data.intensity,
+        augment=config.augment,
+        seed=config.train.seed,
+        own_grids=table.pad_tokens == "masked",
     )
     beyond = int(table.is_beyond(heights, widths).sum())
     bucket = table.assign(sizes[:, 0], sizes[:, 1])
@@ -125,6 +147,7 @@ def open_dataset(config: Config) -> Dataset:
         split=archive.split,
         classes=archive.classes,
         labels=archive.labels,
+        train_images=archive.train_images,
         table=table,
         bucket=bucket,
         beyond=beyond,

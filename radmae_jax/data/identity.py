@@ -49,6 +49,11 @@ def study_key(study_uid: str, salt: bytes) -> str:
     return _keyed(salt, "study", study_uid)
 
 
+def fingerprint(salt: bytes) -> str:
+    """What tells one key from another and nothing else of it, 16 hexadecimal digits."""
+    return _keyed(salt, "fingerprint")[:16]
+
+
 def _keyed(salt: bytes, *parts: str) -> str:
     """HMAC-SHA256 cut to 128 bits. Each part carries its length, so that ("a", "bc") is not ("ab", "c")."""
     encoded = [part.encode("utf-8", "surrogateescape") for part in parts]

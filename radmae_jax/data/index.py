@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from radmae_jax.data.codecs import ImageError
-from radmae_jax.data.identity import keys, load_salt
+from radmae_jax.data.identity import fingerprint, keys, load_salt
 from radmae_jax.data.images import inspect
 from radmae_jax.data.isolate import run_isolated
 from radmae_jax.data.journal import Journal
@@ -128,7 +128,7 @@ def index(
         extra = [pa.field(name, pa.string()) for name in columns if name not in COLUMNS.names]
         table = pa.Table.from_pydict(columns, schema=pa.schema([*COLUMNS, *extra]))
         write_quarantine(bad, manifest)
-        write_manifest(table, manifest, source)
+        write_manifest(table, manifest, source, fingerprint(salt))
         journal.remove()
     finally:
         journal.close()

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,10 @@ import grain
 import numpy as np
 from absl import flags
 
+from radmae_jax.config import Augment
+from radmae_jax.data.augment import augment
 from radmae_jax.data.batch import NO_RECORD, Batch, empty_batch, put_image
+from radmae_jax.data.binning import token_grids
 from radmae_jax.data.dicom import ImageError
 from radmae_jax.data.images import downscale, read_image
 from radmae_jax.data.schedule import Call
@@ -44,9 +47,14 @@ class Source:
     channels: int
     dtype: str
     intensity: str
+    augment: Augment = field(default_factory=Augment)  # of training images
+    seed: int = 0  # of augmentation
+    own_grids: bool = True  # grids hold the image and no more; else they are those of the poster's bins
 
 
-def load_rows(source: Source, records: np.ndarray, length: int, epoch: int) -> tuple[Batch, list[tuple[int, str]]]:
+def load_rows(
+    source: Source, records: np.ndarray, length: int, epoch: int, augmented: bool = False
+) -> tuple[Batch, list[tuple[int, str]]]:
     """Reads records into a batch. One that cannot be read keeps its row with weight 0 and is returned with a reason.
 
     Reasons hold no path: a path may name a patient.
@@ -75,6 +83,10 @@ def load_rows(source: Source, records: np.ndarray, length: int, epoch: int) -> t
             continue
         image = downscale(image, (int(source.sizes[record, 0]), int(source.sizes[record, 1])))
         rows, columns = source.grids[record].tolist()
+        if augmented:
+            image = augment(image, source.augment, source.seed, epoch, record)
+            if source.own_grids:  # a crop's is smaller
+                rows, columns = token_grids(image.shape[0], image.shape[1], source.patch).tolist()
         put_image(batch, row, image, (rows, columns), source.patch)
         batch.label[row] = source.labels[record]
         batch.weight[row] = 1.0
@@ -90,12 +102,13 @@ class LoadCall:
     source: Source
     host: int = 0
     hosts: int = 1
+    augmented: bool = False  # as config.augment says: training's images are
 
     def __call__(self, number: int) -> Loaded:
         call = self.find(number)
         share = len(call.records) // self.hosts
         records = call.records[self.host * share : (self.host + 1) * share]
-        batch, problems = load_rows(self.source, records, self.lengths[call.bucket], call.epoch)
+        batch, problems = load_rows(self.source, records, self.lengths[call.bucket], call.epoch, self.augmented)
         return Loaded(number, call.bucket, batch, tuple(problems))
 
 

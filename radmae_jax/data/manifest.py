@@ -51,6 +51,7 @@ class Manifest:
     path: Path
     source: Path
     hash: str  # of what decides batches and splits: paths, sizes, patients, pixel hashes
+    key: str = ""  # fingerprint of the key that patients are hashed with; "" where it is not known
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -112,13 +113,13 @@ def manifest_hash(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def write_manifest(table: pa.Table, path: Path, source: Path) -> Manifest:
+def write_manifest(table: pa.Table, path: Path, source: Path, key: str = "") -> Manifest:
     """Writes the rows, sorted by path, under the schema; replaces the file in one step. Returns what was written."""
     table = table.sort_by("path").combine_chunks()
     digest = manifest_hash(table)
-    facts = {"version": SCHEMA_VERSION, "source": str(source.resolve()), "hash": digest}
+    facts = {"version": SCHEMA_VERSION, "source": str(source.resolve()), "hash": digest, "key": key}
     write_atomically(table.replace_schema_metadata({"radmae": json.dumps(facts)}), path)
-    return Manifest(table, path, source.resolve(), digest)
+    return Manifest(table, path, source.resolve(), digest, key)
 
 
 def read_with_facts(path: Path) -> tuple[pa.Table, dict]:
@@ -146,7 +147,8 @@ def read_manifest(path: Path, source: Path | None = None) -> Manifest:
     digest = manifest_hash(table)
     if digest != facts["hash"]:
         raise ValueError(f"{path}: rows hash to {digest[:12]}, the file says {facts['hash'][:12]}: it was changed")
-    return Manifest(table, path, Path(facts["source"]) if source is None else source, digest)
+    source = Path(facts["source"]) if source is None else source
+    return Manifest(table, path, source, digest, facts.get("key", ""))
 
 
 def quarantine_path(manifest: Path) -> Path:

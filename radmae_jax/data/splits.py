@@ -17,6 +17,7 @@ from radmae_jax.data.manifest import Manifest, read_with_facts, write_atomically
 SIDES = ("train", "validation", "test")
 FRACTIONS = (0.80, 0.05, 0.15)
 MAX_CLASSES = 64
+_PATIENTS = 0x9A71E  # seeds the order in which patients make up a part of the training side
 SCHEMA = pa.schema([("patient", pa.string()), ("side", pa.string())])
 
 
@@ -193,6 +194,21 @@ def _refuse_shared_pixels(sides: np.ndarray, manifest: Manifest, path: Path) -> 
             straddling.add(pixels)
     if straddling:
         raise LeakageError(f"{path}: field pixel_hash: {len(straddling)} images lie on several sides")
+
+
+def first_patients(manifest: Manifest, records: np.ndarray, images: int) -> np.ndarray:
+    """Of some records, int32 ascending, at most `images`: all of theirs of the first patients in one shuffled order.
+
+    A smaller number gives part of what a larger one gives. Errors: ValueError where the first patient has more images.
+    """
+    patients = np.asarray(manifest.patients)[records]
+    names, of = np.unique(patients, return_inverse=True)
+    order = np.random.default_rng(_PATIENTS).permutation(len(names))
+    running = np.cumsum(np.bincount(of, minlength=len(names))[order])
+    taken = order[: int(np.searchsorted(running, images, side="right"))]
+    if not len(taken):
+        raise ValueError(f"{images} training images are asked for; the first patient has {running[0]}")
+    return records[np.isin(of, taken)]
 
 
 def label_budget(manifest: Manifest, split: Split, label: str, n: int, seed: int) -> np.ndarray:

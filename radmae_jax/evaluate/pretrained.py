@@ -14,6 +14,7 @@ from radmae_jax.convert.weights import to_variables
 from radmae_jax.evaluate.classified import TrainedClassifier
 from radmae_jax.evaluate.one_image import batch_of, read_pixels
 from radmae_jax.model import classifier, mae
+from radmae_jax.train.classification import head_sizes
 from radmae_jax.train.panels import Panel, panels_of
 from radmae_jax.train.reconstruction import make_predict
 from radmae_jax.train.saved import Saved, read_run
@@ -66,7 +67,7 @@ def load(path: str | Path, step: int | str = "latest") -> Pretrained | TrainedCl
     else:
         saved = read_run(path, step)
     if saved.config.task.kind == "classify":
-        model = classifier.build(saved.config.model, len(saved.config.task.classes))
+        model = classifier.build(saved.config.model, sum(head_sizes(saved.config)))
         return TrainedClassifier(model, saved.params, saved.config, saved.step)
     return Pretrained(mae.build(saved.config.model), saved.params, saved.tables, saved.config, saved.step)
 
@@ -80,7 +81,7 @@ def _exported(folder: Path) -> Saved:
     config = Config(
         data=Data(intensity=weights.pixels.intensity or "voi", dtype=weights.pixels.dtype),
         model=weights.model,
-        task=Task("classify", "exported", weights.classes) if weights.kind == "classifier" else Task(),
+        task=Task("classify", ("exported",), (weights.classes,)) if weights.kind == "classifier" else Task(),
         loss=Loss(norm_pix=weights.norm_pix),
     )
     step = weights.recipe.get("optimizer steps", 0)

@@ -35,6 +35,12 @@ def attend(
     return jnp.swapaxes(out, 1, 2)
 
 
+def mean_weights(query: jax.Array, key: jax.Array, lengths: jax.Array) -> jax.Array:
+    """The softmax weights that `attend` gives to keys, the mean over heads, float32 [B, N, N]: rows sum to 1, and keys
+    beyond the length have weight 0. Arguments as those of `attend`."""
+    return jnp.mean(_weights(jnp.swapaxes(query, 1, 2), jnp.swapaxes(key, 1, 2), lengths), axis=1)
+
+
 def _product(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
     """An einsum with float32 sums; float32 operands are not cut to bfloat16, as TPUs do by default."""
     precision = "highest" if a.dtype == jnp.float32 else None
@@ -48,8 +54,12 @@ def _scores(query: jax.Array, key: jax.Array, lengths: jax.Array) -> jax.Array:
     return jnp.where(seen[:, None, None, :], scores * query.shape[-1] ** -0.5, _MASKED)
 
 
+def _weights(query: jax.Array, key: jax.Array, lengths: jax.Array) -> jax.Array:
+    return jax.nn.softmax(_scores(query, key, lengths), axis=-1)
+
+
 def _dense(query: jax.Array, key: jax.Array, value: jax.Array, lengths: jax.Array) -> jax.Array:
-    weights = jax.nn.softmax(_scores(query, key, lengths), axis=-1)
+    weights = _weights(query, key, lengths)
     return _product("bhqn,bhnd->bhqd", weights.astype(value.dtype), value).astype(value.dtype)
 
 

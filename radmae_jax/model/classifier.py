@@ -18,7 +18,7 @@ class ClassifierShape(Shape):
     """What a classifier's parameters and function depend on, apart from how it is computed."""
 
     pool: str
-    classes: int  # 0: an encoder without a head
+    classes: int  # of all labels together; 0: an encoder without a head
 
 
 class Classified(NamedTuple):
@@ -40,8 +40,10 @@ class Classifier(nn.Module):
     compute: Compute
 
     @nn.compact
-    def __call__(self, patches: jax.Array, grid: jax.Array, extent: jax.Array) -> Classified:
-        """One forward pass; arguments as those of `MAE`."""
+    def __call__(
+        self, patches: jax.Array, grid: jax.Array, extent: jax.Array, branches: jax.Array | None = None
+    ) -> Classified:
+        """One forward pass; arguments as those of `MAE`, and in training those of `drop_path`."""
         shape, compute = self.shape, self.compute
         rows, length, width = patches.shape[0], patches.shape[1], shape.encoder.width
         init = nn.initializers.normal(0.02)
@@ -50,7 +52,7 @@ class Classifier(nn.Module):
         count = grid[:, 0] * grid[:, 1]
         tokens = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32)[None, :], (rows, length))
         x = embed_tokens(shape, compute, patches, tokens, grid, extent, positions, class_token)
-        x = encode(shape, compute, x, count + 1)
+        x = encode(shape, compute, x, count + 1, branches)
         norm = layer_norm(compute, "encoder_norm")
         if shape.pool == "mean":
             real = (tokens < count[:, None])[..., None]

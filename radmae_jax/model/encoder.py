@@ -55,9 +55,14 @@ def embed_tokens(
     return prepend((class_token + table[None, None, 0]).astype(dtype), x)
 
 
-def encode(shape: Shape, compute: Compute, x: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Tokens [B, N, width] through the encoder's blocks, each row's first `lengths` of them real; no final norm."""
-    return Stack(shape.encoder, compute, name="encoder")(x, lengths)
+def encode(
+    shape: Shape, compute: Compute, x: jax.Array, lengths: jax.Array, branches: jax.Array | None = None
+) -> jax.Array:
+    """Tokens [B, N, width] through the encoder's blocks, each row's first `lengths` of them real; no final norm.
+
+    branches: see `drop_path`.
+    """
+    return Stack(shape.encoder, compute, name="encoder")(x, lengths, branches)
 
 
 def prepend(token: jax.Array, x: jax.Array) -> jax.Array:

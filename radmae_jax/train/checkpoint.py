@@ -27,17 +27,18 @@ class CheckpointError(ValueError):
     """A checkpoint that must not be resumed from; the message names the field or tensor."""
 
 
-def open_manager(workdir: Path, keep: int, goodness: Goodness) -> ocp.CheckpointManager:
-    """The manager of WORKDIR/checkpoints: the newest `keep` and the one of the most goodness are kept.
+def open_manager(workdir: Path, keep: int, goodness: Goodness, every: int = 0) -> ocp.CheckpointManager:
+    """The manager of WORKDIR/checkpoints: the newest `keep`, the one of the most goodness, and those of multiples of
+    `every` steps are kept.
 
     Every save is asked for by the loop; orbax writes it in the background and renames it when whole.
     """
-    policy = checkpoint_managers.AnyPreservationPolicy(
-        [
-            checkpoint_managers.LatestN(max(keep, 1)),
-            checkpoint_managers.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False),
-        ]
-    )
+    policies = [
+        checkpoint_managers.LatestN(max(keep, 1)),
+        checkpoint_managers.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False),
+        *([checkpoint_managers.EveryNSteps(every)] if every else []),
+    ]
+    policy = checkpoint_managers.AnyPreservationPolicy(policies)
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policy, cleanup_tmp_directories=True, best_fn=goodness, best_mode="max"
     )
@@ -91,7 +92,7 @@ def restore_model(manager: ocp.CheckpointManager, abstract: dict[str, Any], step
     """The model's part of a state as it was saved, placed by the shardings of `abstract`; no moment is read.
 
     Args:
-      abstract: {"params": ..., "tables": ...}.
+      abstract: {"params": ..., "tables": ...}, or {"average": ..., "tables": ...}.
 
     CheckpointError names a changed tensor, and one that only the checkpoint or only `abstract` has.
     """

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from radmae_jax.config import Config
+from radmae_jax.config import Augment, Config
 from radmae_jax.data.batch import NO_RECORD
 from radmae_jax.data.dataset import Dataset, open_dataset
 from radmae_jax.data.loader import ClosingIterator, LoadCall, Loaded, stream
@@ -21,7 +21,7 @@ from radmae_jax.train.metrics import Writer
 from radmae_jax.train.premises import Premises, premises_of
 from radmae_jax.train.programs import Programs, compile_programs, table_of
 from radmae_jax.train.session import Profile, changes, keep_start, stop_signals, write_config, write_start
-from radmae_jax.train.start import begin, read_start
+from radmae_jax.train.start import begin, choose_start
 from radmae_jax.train.state import Gathered, State
 from radmae_jax.train.task import objective_of
 from radmae_jax.train.validation import (
@@ -51,6 +51,7 @@ class Outcome:
     unreadable: int
     nonfinite_steps: int
     interrupted: bool  # by SIGTERM or SIGINT
+    stopped_early: bool  # by config.train.patience
     programs: list[dict[str, Any]]
 
 
@@ -65,8 +66,8 @@ def train_run(
     """Trains what config.task says, going on from WORKDIR's newest checkpoint if there is one.
 
     Raises CheckpointError where that checkpoint belongs to another run, ConvertError where config.train.start does not
-    fit, RunStopped after too many steps that were not finite or too many records that could not be read; what was
-    trained before is saved first.
+    fit, LeakageError where it was trained on test patients, RunStopped after too many steps that were not finite or too
+    many records that could not be read; what was trained before is saved first.
     """
     started = time.perf_counter()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,7 @@ def train_run(
     # Everything about shapes is known here, before a pixel is read.
     dataset = open_dataset(config)
     config = replace(config, task=replace(config.task, classes=dataset.classes))  # as the data resolved them
-    objective = objective_of(config)
+    objective = objective_of(config, dataset.class_images())
     schedule = dataset.schedule(config)
     mesh = sharding.make_mesh(config.train.fsdp, devices)
     rows = choose_rows(schedule.lengths, schedule.group, mesh.size, config.train.rows, config.train.tokens_per_device)
@@ -84,7 +85,8 @@ def train_run(
     evaluated = validation_records(dataset, config)
     shown = panel_records(dataset, config) if objective.predict else np.empty(0, np.int32)
 
-    with checkpoint.open_manager(workdir, config.train.keep_checkpoints, objective.goodness) as manager:
+    keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
+    with checkpoint.open_manager(workdir, keep, objective.goodness, keep_every) as manager:
         first_step = manager.latest_step() or 0
         premises = premises_of(config, dataset, schedule.steps_per_epoch)
         tally, given, said = Tally(), None, []
@@ -92,16 +94,17 @@ def train_run(
             checkpoint.check_premises(manager, premises, first_step)
             tally = checkpoint.read_tally(manager, first_step)
             config, said = keep_start(workdir, config)
-        elif config.train.start:
-            given = read_start(config.train.start, config)
+        else:
+            given, said = choose_start(config, dataset, workdir)
         writer = Writer(workdir, first_step, last_step, schedule.lengths, quiet)
         watch = Watch(config, writer, len(schedule.records), tally)
         programs, step, interrupted = [], first_step, False
         try:
             for line in [*said, *changes(workdir, config), *_about(dataset, config)]:
                 writer.say(line)
-            if first_step >= last_step:
-                writer.say(f"nothing to do: step {first_step} of {last_step} is done")
+            if first_step >= last_step or watch.out_of_patience:
+                early = ", and it stopped early" if watch.out_of_patience else ""
+                writer.say(f"nothing to do: step {first_step} of {last_step} is done{early}")
             else:
                 compiled = compile_programs(
                     config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch,
@@ -131,7 +134,7 @@ def train_run(
     return Outcome(
         step, total_steps, watch.loss, watch.validation, time.perf_counter() - started,
         sum(p.compile_seconds for p in programs), watch.images, watch.tokens, watch.padded_tokens,
-        watch.unreadable, watch.nonfinite_steps, interrupted, [p.facts() for p in programs],
+        watch.unreadable, watch.nonfinite_steps, interrupted, watch.out_of_patience, [p.facts() for p in programs],
     )  # fmt: skip
 
 
@@ -159,6 +162,8 @@ class _Run:
             try:
                 with self._elements(first_step, last_step) as elements:
                     watch.restart_clock()
+                    every = train.evaluate_every
+                    every = every if every >= 0 else -every * self.calls.schedule.steps_per_epoch
                     for step in range(first_step + 1, last_step + 1):
                         trace.step(step - first_step, train.profile_steps)
                         state, gathered, now = self._step(state, gathered, elements, step)
@@ -166,14 +171,17 @@ class _Run:
                         if earlier is not None:
                             watch.settle(earlier)  # its report arrives while this step runs
                         stop = bool(stopping)  # asked once: a signal may come while a checkpoint or picture is made
-                        evaluate = len(self.validation.records) > 0 and _due(step, train.evaluate_every, last_step)
+                        evaluate = len(self.validation.records) > 0 and _due(step, every, last_step)
                         draw = len(self.shown) > 0 and _due(step, train.panels_every, last_step)
                         save = evaluate or stop or step == last_step or _due(step, train.checkpoint_every, last_step)
                         if save or draw:
                             settled, pending = pending, None
                             watch.settle(settled)  # a checkpoint waits for the step's own verdict
                         if save:
-                            self._save(state, step, self._evaluate(state, step) if evaluate else None)
+                            figures = self._evaluate(state, step) if evaluate else None
+                            if figures and step % every == 0:  # one at the end of a session says nothing of patience
+                                watch.judge(self.validation.objective.goodness(figures))
+                            self._save(state, step, figures)
                             saved = step
                         if draw and self.programs.predict:
                             draw_state(
@@ -184,6 +192,12 @@ class _Run:
                             watch.restart_clock()
                         if stop:
                             break
+                        if watch.out_of_patience:
+                            watch.writer.say(
+                                f"stopped early: {train.patience} evaluations without a better one; step {step} of "
+                                f"{last_step}"
+                            )
+                            break
             except BaseException as error:
                 # The state is finite whatever happened: a step that was not is never applied.
                 saved = self._rescue(state, pending, saved)
@@ -192,7 +206,7 @@ class _Run:
                     raise
                 watch.writer.say(f"broke off while stopping: {type(error).__name__}")
             self.manager.wait_until_finished()
-            interrupted = bool(stopping) and saved < last_step
+            interrupted = bool(stopping) and saved < last_step and not watch.out_of_patience
             if interrupted:
                 watch.writer.say(f"{stopping[0]}: saved after step {saved}; the same command goes on from here")
             return saved, interrupted
@@ -213,8 +227,9 @@ class _Run:
     def _elements(self, first_step: int, last_step: int) -> ClosingIterator:
         """The loaded program calls of these steps, in order."""
         load = LoadCall(
-            self.calls.call, self.calls.schedule.lengths, self.dataset.source, jax.process_index(), jax.process_count()
-        )
+            self.calls.call, self.calls.schedule.lengths, self.dataset.source, jax.process_index(),
+            jax.process_count(), augmented=self.config.augment != Augment(),
+        )  # fmt: skip
         start, stop = self._call_range(first_step).start, self._call_range(last_step - 1).stop
         data = self.config.data
         largest = largest_bytes(self.calls, self.dataset)
@@ -268,11 +283,16 @@ def _due(step: int, every: int, last: int) -> bool:
 def _about(dataset: Dataset, config: Config) -> list[str]:
     """What people should know of the data before it is trained on."""
     told = []
-    if dataset.classes:
-        told.append(f"{config.task.label}: {len(dataset.classes)} classes, {', '.join(dataset.classes)}")
+    train, validation = (dataset.labels[dataset.records(side)] for side in ("train", "validation"))
+    for at, (label, classes) in enumerate(zip(config.task.labels, dataset.classes, strict=True)):
+        told.append(
+            f"{label}: {len(classes)} classes, {', '.join(classes)}; known of {np.sum(train[:, at] >= 0):,} train and "
+            f"{np.sum(validation[:, at] >= 0):,} validation images"
+        )
     out = [f"{dataset.left_out(side):,} {side}" for side in ("train", "validation") if dataset.left_out(side)]
     if out:
-        told.append(f"left out, without a known class of {config.task.label}: {' and '.join(out)} images")
+        why = "beyond config.data.train_images or without a label that is asked for"
+        told.append(f"left out, {why}: {' and '.join(out)} images")
     if dataset.beyond:
         treated = {"downscale": "made smaller to fit it", "extra": "in buckets of their own"}
         told.append(f"{dataset.beyond:,} images are beyond the largest bucket and {treated[config.bins.beyond]}")

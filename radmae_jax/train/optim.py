@@ -32,6 +32,26 @@ def everything(params: dict) -> dict:
     return jax.tree.map(lambda _: True, params)
 
 
+def layer_scales(params: dict, layer_decay: float) -> dict:
+    """What a leaf's update is multiplied by: 1 for the head and the final norm, then layer_decay per layer down.
+
+    A number, or float32 [layers, 1, ...] for the encoder's blocks, whose leaves carry a layer axis. The embedding and
+    the tokens lie below the first block (Bao et al. 2022, BEiT; MAE appendix A.1).
+    """
+    if layer_decay == 1.0:
+        return jax.tree.map(lambda _: 1.0, params)
+    layers = len(jax.tree.leaves(params["encoder"])[0])
+    of_block = jnp.asarray(layer_decay, jnp.float32) ** (layers - jnp.arange(layers, dtype=jnp.float32))
+
+    def one(path: tuple, leaf: jax.Array) -> jax.Array | float:
+        part = path[0].key
+        if part == "encoder":
+            return of_block.reshape(-1, *[1] * (leaf.ndim - 1))
+        return 1.0 if part in ("head", "encoder_norm") else layer_decay ** (layers + 1)
+
+    return jax.tree.map_with_path(one, params)
+
+
 def make_optimizer(optim: Optim) -> optax.GradientTransformation:
     """AdamW up to the learning rate, which the step applies: updates are descent directions for rate 1."""
     # The same parts whatever the settings, so that a run may change them and still read its checkpoints.

@@ -21,9 +21,12 @@ class Premises:
 
     # First, since what follows may differ because of them; the defaults are what runs before they were stored had.
     task: str = field(default="reconstruct", kw_only=True)
-    label: str = field(default="", kw_only=True)
-    classes: tuple[str, ...] = field(default=(), kw_only=True)
-    labels: str = field(default="", kw_only=True)  # hash of every record's class; the manifest's does not cover them
+    labels: tuple[str, ...] = field(default=(), kw_only=True)
+    classes: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
+    # Hash of every record's classes, a label budget taken into account; the manifest's does not cover them.
+    codes: str = field(default="", kw_only=True)
+    train_images: int = field(default=0, kw_only=True)
+    averaged: bool = field(default=False, kw_only=True)  # whether a running mean of the parameters is kept
     schedule_version: int
     seed: int
     manifest: str  # hash
@@ -46,7 +49,7 @@ class Premises:
 
 def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premises:
     """The premises of a run."""
-    labels = np.ascontiguousarray(dataset.labels, "<i4")
+    codes = np.ascontiguousarray(dataset.labels, "<i4")
     return Premises(
         schedule_version=VERSION,
         seed=config.train.seed,
@@ -67,7 +70,9 @@ def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premi
         model={name: value for name, value in to_dict(config.model).items() if name not in _COMPUTED_BY},
         loss=to_dict(config.loss),
         task=config.task.kind,
-        label=config.task.label,
+        labels=config.task.labels,
         classes=dataset.classes,
-        labels=hashlib.sha256(labels.tobytes()).hexdigest() if labels.size else "",
+        codes=hashlib.sha256(codes.tobytes()).hexdigest() if codes.size else "",
+        train_images=config.data.train_images,
+        averaged=config.optim.ema > 0,
     )

@@ -63,7 +63,11 @@ def compile_programs(
     one predict for the bucket `panels`, where there is something to draw."""
     optimizer = make_optimizer(config.optim)
     schedule = learning_rate(config.optim, steps_per_epoch, config.train.epochs)
-    shapes = jax.eval_shape(lambda: init_state(objective, optimizer, config.train.seed))
+
+    def begin() -> State:
+        return init_state(objective, optimizer, config.train.seed, config.optim.ema > 0)
+
+    shapes = jax.eval_shape(begin)
     state_sharding = sharding.parameters(shapes, mesh)
     abstract = _placed(shapes, state_sharding)
     gathered_shapes = jax.eval_shape(lambda p: init_gathered(p, len(lengths)), shapes.params)
@@ -88,7 +92,7 @@ def compile_programs(
         lowered = jitted.lower(abstract.params, abstract.tables, gathered, batch)
         accumulate[bucket] = finish("accumulate", lowered, bucket, flops, rows[bucket])
     apply_jit = jax.jit(
-        make_apply(optimizer, schedule),
+        make_apply(optimizer, schedule, config.optim.layer_decay, config.optim.ema),
         donate_argnums=(0, 1),
         out_shardings=(state_sharding, gathered_sharding, sharding.replicated(mesh)),
     )
@@ -112,7 +116,7 @@ def compile_programs(
         apply,
         evaluate,
         predict,
-        init=jax.jit(lambda: init_state(objective, optimizer, config.train.seed), out_shardings=state_sharding),
+        init=jax.jit(begin, out_shardings=state_sharding),
         empty=jax.jit(lambda: _zeros(gathered_shapes), out_shardings=gathered_sharding),
         abstract=abstract,
     )

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from radmae_jax.config import Config, read_json
+from radmae_jax.config import Config
+from radmae_jax.config_checks import read_json
 from radmae_jax.train import checkpoint, sharding
 from radmae_jax.train.session import read_start_lines
 from radmae_jax.train.task import objective_of
@@ -19,7 +20,7 @@ class Saved:
 
     config: Config  # classes resolved
     step: int
-    params: dict[str, Any]
+    params: dict[str, Any]  # their running mean where config.optim.ema asks for one
     tables: dict[str, Any]  # {} of a classifier
     premises: dict[str, Any]  # by the fields of Premises: hashes of manifest and split, bucket table and so on
     start: tuple[str, ...] = ()  # what it began with, if given weights
@@ -29,6 +30,11 @@ def is_run(path: str | Path) -> bool:
     """Whether a path is what `read_run` reads, rather than other weights beside a config.json."""
     workdir, _ = _resolve(Path(path))
     return (workdir / "config.json").exists() and (workdir / "checkpoints").is_dir()
+
+
+def workdir_of(path: str | Path) -> Path:
+    """The work directory of a run's path."""
+    return _resolve(Path(path))[0]
 
 
 def read_run(path: str | Path, step: int | str = "latest") -> Saved:
@@ -52,12 +58,14 @@ def read_run(path: str | Path, step: int | str = "latest") -> Saved:
     objective = objective_of(config)
     one = sharding.replicated(sharding.make_mesh(devices=jax.local_devices()[:1]))
     shapes = {"tables": {}} | jax.eval_shape(lambda: objective.init(jax.random.key(0)))
+    used = "average" if config.optim.ema else "params"
+    shapes[used] = shapes.pop("params")
     abstract = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=one), shapes)
     with checkpoint.open_reader(workdir, objective.goodness) as manager:
         chosen = _step(manager, step if named is None else named, workdir)
         model = checkpoint.restore_model(manager, abstract, chosen)
         premises = checkpoint.read_premises(manager, chosen)
-    return Saved(config, chosen, model["params"], model["tables"], premises, read_start_lines(workdir))
+    return Saved(config, chosen, model[used], model["tables"], premises, read_start_lines(workdir))
 
 
 def _resolve(path: Path) -> tuple[Path, int | None]:

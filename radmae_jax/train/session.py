@@ -9,7 +9,8 @@ from pathlib import Path
 
 import jax
 
-from radmae_jax.config import Config, read_json
+from radmae_jax.config import Config
+from radmae_jax.config_checks import read_json
 from radmae_jax.plain import differences, to_dict
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from radmae_jax.config import Config
+from radmae_jax.config import Config, Task
 from radmae_jax.convert.adapt import adapt, fold_class_position
 from radmae_jax.convert.formats import Known, read_weights
 from radmae_jax.convert.weights import (
@@ -20,9 +20,31 @@ from radmae_jax.convert.weights import (
     shapes_of,
     to_variables,
 )
+from radmae_jax.data.dataset import Dataset
+from radmae_jax.data.leakage import prove, read_seen, seen_of, write_seen
 from radmae_jax.model.size import encoder_size
-from radmae_jax.train.saved import Saved, is_run, read_run
-from radmae_jax.train.state import State
+from radmae_jax.train.saved import Saved, is_run, read_run, workdir_of
+from radmae_jax.train.state import State, mean_of
+
+
+def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weights | None, list[str]]:
+    """The weights that a fresh run begins with, if any, and what is to be said of them.
+
+    What the run will have seen is written to WORKDIR/trained_on.parquet. Raises LeakageError where the weights were
+    trained on test patients or images; ConvertError as `read_start`.
+    """
+    path = config.train.start
+    if not path and config.train.arm in ("mae", "imagenet"):
+        raise ValueError(f"config.train.arm is {config.train.arm!r} and no weights are given; --init names them")
+    before = read_seen(workdir_of(path)) if path and is_run(path) else None
+    leakage = prove(dataset.manifest, dataset.split, bool(path), before)
+    given = read_start(path, config) if path else None
+    records = np.concatenate([dataset.records("train"), dataset.records("validation")])
+    seen = seen_of(dataset.manifest, records, before)
+    # Weights of unknown making leave the run without the file: what it has seen is not known either.
+    if not path or before is not None:
+        write_seen(seen, workdir)
+    return given, [f"leakage: {leakage.said}"]
 
 
 def read_start(path: str | Path, config: Config) -> Weights:
@@ -41,6 +63,14 @@ def read_start(path: str | Path, config: Config) -> Weights:
     else:  # a file of tensors does not show its heads
         known = Known(heads=want.heads) if path.is_file() else None
         weights = read_weights(path, known=known, decoder=decoder)
+    arm = config.train.arm
+    if arm == "mae" and weights.kind != "mae":
+        raise ConvertError(f"{path.name} is of kind {weights.kind!r}; config.train.arm 'mae' begins with an MAE")
+    if arm == "imagenet" and (weights.kind == "mae" or is_run(path)):
+        raise ConvertError(
+            f"{path.name} is {'a run' if is_run(path) else 'an MAE'}; config.train.arm 'imagenet' begins with the "
+            "encoder or classifier of another program"
+        )
     have = encoder_size(weights.model)
     if have != want:
         raise ConvertError(f"{path.name} has an encoder of {have}, config.model of {want}")
@@ -64,7 +94,7 @@ def begin(state: State, weights: Weights, config: Config) -> tuple[State, tuple[
     classifier of the same classes in the same order; the final norm by a model that pools as the weights' does.
     """
     kind = "classifier" if config.task.kind == "classify" else "mae"
-    wanted = shapes_of(kind, config.model, len(config.task.classes))
+    wanted = shapes_of(kind, config.model, sum(map(len, config.task.classes)))
     fresh = {part: reason for part in ("final norm", "decoder", "head") if (reason := _unfit(part, weights, config))}
     names = [name for name in wanted if _part(name) not in fresh]
     taken = list(dict.fromkeys(_part(name) for name in names))
@@ -85,7 +115,8 @@ def begin(state: State, weights: Weights, config: Config) -> tuple[State, tuple[
     variables = to_variables(replace(weights, kind=kind, tensors={name: weights.tensors[name] for name in names}))
     params = _overlay(state.params, variables["params"])
     tables = _overlay(state.tables, variables.get("tables", {}))
-    return replace(state, params=params, tables=tables), tuple(lines)
+    average = mean_of(params, config.optim.ema > 0)
+    return replace(state, params=params, tables=tables, average=average), tuple(lines)
 
 
 def weights_of(saved: Saved) -> Weights:
@@ -111,15 +142,23 @@ def weights_of(saved: Saved) -> Weights:
     if saved.start:
         recipe["began with given weights"] = "; ".join(saved.start)
     if kind == "classifier":
-        recipe["label"] = config.task.label
+        recipe["label"] = ", ".join(config.task.labels)
     else:
         recipe["loss"] = f"{config.loss.kind}, by {config.loss.weighting}"
     return check(
         Weights(
-            kind, model, from_variables(saved.params, saved.tables), config.task.classes,
+            kind, model, from_variables(saved.params, saved.tables), flat_classes(config.task),
             Pixels(config.data.intensity, config.data.dtype), kind == "mae" and config.loss.norm_pix, recipe,
         )
     )  # fmt: skip
+
+
+def flat_classes(task: Task) -> tuple[str, ...]:
+    """Names of all outputs of the head: the classes of one label, or LABEL: CLASS of several."""
+    if len(task.labels) == 1:
+        return task.classes[0]
+    pairs = zip(task.labels, task.classes, strict=False)
+    return tuple(f"{label}: {name}" for label, classes in pairs for name in classes)
 
 
 def _part(name: str) -> str:
@@ -136,7 +175,7 @@ def _unfit(part: str, weights: Weights, config: Config) -> str:
     if part == "head":
         if weights.kind != "classifier":
             return "the given weights have none"
-        if weights.classes != config.task.classes:
+        if weights.classes != flat_classes(config.task):
             return f"the given weights' is of {len(weights.classes)} classes, not config.task.classes"
         return "" if have.pool == model.pool else f"the given weights' stands at pooling {have.pool!r}"
     if part == "final norm":

@@ -19,6 +19,12 @@ class State:
     params: Any
     tables: Any  # constants such as the MAE's position tables; {} where a model has none
     moments: Any  # optimizer state
+    average: Any  # running mean of the parameters (config.optim.ema); {} without one
+
+    @property
+    def used(self) -> Any:
+        """The parameters that are evaluated and used."""
+        return self.average or self.params
 
 
 @jax.tree_util.register_dataclass
@@ -34,11 +40,20 @@ class Gathered:
     unreadable: jax.Array  # float32, records that could not be read
 
 
-def init_state(objective: Objective, optimizer: optax.GradientTransformation, seed: int) -> State:
+def init_state(
+    objective: Objective, optimizer: optax.GradientTransformation, seed: int, averaged: bool = False
+) -> State:
     """A fresh state; jit it with shardings, or eval_shape it."""
     variables = objective.init(jax.random.key(seed))
     params = variables["params"]
-    return State(jnp.zeros((), jnp.int32), params, variables.get("tables", {}), optimizer.init(params))
+    return State(
+        jnp.zeros((), jnp.int32), params, variables.get("tables", {}), optimizer.init(params), mean_of(params, averaged)
+    )
+
+
+def mean_of(params: Any, averaged: bool) -> Any:
+    """What a running mean of parameters begins as: arrays of their own, since a step's are given away."""
+    return jax.tree.map(jnp.copy, params) if averaged else {}
 
 
 def init_gathered(params: Any, buckets: int) -> Gathered:

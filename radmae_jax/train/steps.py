@@ -9,6 +9,7 @@ import optax
 
 from radmae_jax.data.batch import Batch
 from radmae_jax.train.objective import Objective
+from radmae_jax.train.optim import layer_scales
 from radmae_jax.train.state import Gathered, State, init_gathered
 
 
@@ -60,8 +61,14 @@ def make_accumulate(objective: Objective, bucket: int):
     return accumulate
 
 
-def make_apply(optimizer: optax.GradientTransformation, schedule: optax.Schedule):
+def make_apply(
+    optimizer: optax.GradientTransformation, schedule: optax.Schedule, layer_decay: float = 1.0, ema: float = 0.0
+):
     """apply(state, gathered) -> (state, emptied gathered, report): one optimizer step from the gathered sums.
+
+    Args:
+      layer_decay, ema: see `radmae_jax.config.Optim`. The mean's decay rises from 1/10 as (1 + n) / (10 + n) over n
+        steps, so that it forgets where training began.
 
     Where the gradient's norm is not finite the parameters and moments stay as they were; the step is still counted,
     since the schedule walks on. The result equals one batch of all the images, padded alike.
@@ -75,13 +82,19 @@ def make_apply(optimizer: optax.GradientTransformation, schedule: optax.Schedule
         finite = jnp.isfinite(norm) & jnp.isfinite(jnp.sum(gathered.numerator))
         rate = jnp.asarray(schedule(state.step), jnp.float32)
         updates, moments = optimizer.update(gradients, state.moments, state.params)
-        params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
+        scales = layer_scales(state.params, layer_decay)
+        params = jax.tree.map(lambda p, u, scale: p - rate * scale * u, state.params, updates, scales)
 
         def keep(new, old):
             return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
 
+        params = keep(params, state.params)
+        average = state.average
+        if ema:
+            decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
+            average = jax.tree.map(lambda a, p: decay * a + (1.0 - decay) * p, average, params)
         advanced = dataclasses.replace(
-            state, step=state.step + 1, params=keep(params, state.params), moments=keep(moments, state.moments)
+            state, step=state.step + 1, params=params, moments=keep(moments, state.moments), average=average
         )
         report = StepReport(
             gathered.numerator, gathered.denominator, gathered.images, gathered.tokens, gathered.unreadable,

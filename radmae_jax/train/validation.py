@@ -64,7 +64,7 @@ class Validation:
             for loaded in elements:
                 report_unreadable(self.writer, step, loaded.problems)
                 call = self.programs.evaluate[loaded.bucket].call
-                sums.append(call(state.params, state.tables, sharding.to_global(loaded.batch, rows)))
+                sums.append(call(state.used, state.tables, sharding.to_global(loaded.batch, rows)))
         total = jax.tree.map(lambda *parts: np.sum([np.asarray(part) for part in parts], axis=0), *sums)
         return self.objective.summarise(total)
 
@@ -94,7 +94,7 @@ def draw_state(
         batch, problems = load_rows(dataset.source, np.array([record]), predict.tokens, _EPOCH)
         report_unreadable(writer, step, tuple(problems))
         panels += panels_of(
-            call, state.params, state.tables, batch, config.model.patch, config.model.channels, [f"record {record}"]
+            call, state.used, state.tables, batch, config.model.patch, config.model.channels, [f"record {record}"]
         )
     if panels:
         note = note_of(step, config.model.mask_ratio, config.loss)

@@ -1,8 +1,9 @@
 """Step reports, as they arrive from the device, to figures, warnings and the decision to stop."""
 
+import math
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
@@ -39,6 +40,8 @@ class Tally:
     epoch: int = -1
     unreadable_in_epoch: int = 0
     nonfinite_steps: int = 0
+    best: float | None = None  # goodness of the best evaluation that was due
+    since_best: int = 0  # evaluations since
 
 
 @dataclass
@@ -78,6 +81,19 @@ class Watch:
         self._count(pending, int(report.unreadable), bool(report.applied))
         self._hold_limits(pending)
 
+    def judge(self, goodness: float) -> None:
+        """Takes in an evaluation; one that is not finite is no better than any."""
+        best = self.tally.best
+        if math.isfinite(goodness) and (best is None or goodness > best):
+            self.tally = replace(self.tally, best=goodness, since_best=0)
+        else:
+            self.tally = replace(self.tally, since_best=self.tally.since_best + 1)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether config.train.patience evaluations went by without a better one."""
+        return 0 < self.config.train.patience <= self.tally.since_best
+
     def _rates(self) -> Rates:
         images, tokens, seconds, waited = (sum(column) for column in zip(*self._recent, strict=True))
         seconds = max(seconds, 1e-9)
@@ -86,7 +102,9 @@ class Watch:
     def _count(self, pending: Pending, unreadable: int, applied: bool) -> None:
         before = self.tally.unreadable_in_epoch if pending.epoch == self.tally.epoch else 0
         nonfinite = self.tally.nonfinite_steps + (not applied)
-        self.tally = Tally(pending.epoch, before + unreadable, nonfinite)
+        self.tally = replace(
+            self.tally, epoch=pending.epoch, unreadable_in_epoch=before + unreadable, nonfinite_steps=nonfinite
+        )
         if not applied:
             self.nonfinite_steps += 1
             self.writer.event(

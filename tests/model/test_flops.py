@@ -107,7 +107,7 @@ def test_a_classifier_by_hand_and_by_its_matrix_products():
     head = 80  # 8 x 5 multiply-adds
     assert embed + encoder + head == 88_496
     assert classifier_flops(12, config, 5) == 88_496
-    objective = classification(Config(model=config, task=Task("classify", "x", tuple("abcde"))))
+    objective = classification(Config(model=config, task=Task("classify", ("x",), (tuple("abcde"),))))
     assert objective.forward_flops(12) == 88_496
     params = jax.eval_shape(lambda: objective.init(jax.random.key(0)))["params"]
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), empty_batch(1, 12, 8, 1, "uint16", 1))

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from radmae_jax.config import Config, Model, Task
 from radmae_jax.data.batch import Batch, empty_batch, put_image
 from radmae_jax.model.classifier import build
-from radmae_jax.train.classification import class_sums, classification, cross_entropy, forward, summarise
+from radmae_jax.train.classification import LabelSums, class_sums, classification, cross_entropy, forward, summarise
 from radmae_jax.train.objective import Objective
 from radmae_jax.train.state import init_gathered
 from radmae_jax.train.steps import make_accumulate
@@ -34,7 +34,7 @@ def _batch(records: list[int], length: int, fillers: int = 0) -> Batch:
 
 
 def _config(model: Model, **changes) -> Config:
-    return Config(model=replace(model, **changes), task=Task("classify", "kind", ("a", "b", "c")))
+    return Config(model=replace(model, **changes), task=Task("classify", ("kind",), (("a", "b", "c"),)))
 
 
 @pytest.mark.parametrize("pool", ["class", "mean"])
@@ -73,7 +73,7 @@ def test_by_hand():
     assert counted.tolist() == [1, 1, 1, 0, 0]  # of unknown class, and without weight
     sums = class_sums(logits, label, weight)
     assert sums.correct.tolist() == [1, 1, 0] and sums.images.tolist() == [1, 2, 0]
-    figures = summarise(sums)
+    figures = summarise(LabelSums((sums,), jnp.int32(3)), ("kind",))
     assert figures["loss"] == pytest.approx((np.log(2) + np.log(1.25) + np.log(5)) / 3)
     assert figures["balanced_accuracy"] == 0.75  # recall 1 and 1/2; the third class is not there
     assert (figures["accuracy"], figures["images"]) == (pytest.approx(2 / 3), 3)
@@ -85,7 +85,8 @@ def test_figures_are_those_of_scikit_learn():
     label = rng.choice(4, 300, p=[0.6, 0.2, 0.15, 0.05])
     parts = [class_sums(*map(jnp.asarray, (logits[s], label[s], np.ones(len(label[s]), np.float32))))
              for s in (slice(0, 7), slice(7, 120), slice(120, 300))]  # fmt: skip
-    figures = summarise(jax.tree.map(lambda *p: np.sum(p, axis=0), *parts))
+    sums = jax.tree.map(lambda *p: np.sum(p, axis=0), *parts)
+    figures = summarise(LabelSums((sums,), jnp.int32(300)), ("kind",))
     chosen, probabilities = logits.argmax(axis=1), np.asarray(jax.nn.softmax(logits))
     assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(label, chosen), abs=1e-12)
     assert figures["accuracy"] == pytest.approx(accuracy_score(label, chosen), abs=1e-12)

@@ -18,7 +18,7 @@ from radmae_jax.train import checkpoint
 
 _RUN = """
 import sys
-from radmae_jax.config import read_json
+from radmae_jax.config_checks import read_json
 from radmae_jax.train.loop import train_run
 from pathlib import Path
 

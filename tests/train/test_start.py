@@ -22,11 +22,11 @@ from radmae_jax.train.state import State
 
 def _fresh(config) -> State:
     """A state in which every number is 0.25."""
-    kind, classes = ("classifier", config.task.classes) if config.task.kind == "classify" else ("mae", ())
+    kind, classes = ("classifier", config.task.classes[0]) if config.task.kind == "classify" else ("mae", ())
     shapes = shapes_of(kind, config.model, len(classes))
     tensors = {name: np.full(shape, 0.25, np.float32) for name, shape in shapes.items()}
     variables = jax.device_put(to_variables(Weights(kind, config.model, tensors, classes)))
-    return State(jax.numpy.zeros((), np.int32), variables["params"], variables.get("tables", {}), {})
+    return State(jax.numpy.zeros((), np.int32), variables["params"], variables.get("tables", {}), {}, {})
 
 
 def _begin(config, weights, tmp_path):
@@ -39,7 +39,7 @@ def _begin(config, weights, tmp_path):
 
 
 def test_a_classifier_takes_an_maes_encoder(run_config, make_weights, tmp_path):
-    config = replace(run_config, task=Task("classify", "texture", ("a", "b")))
+    config = replace(run_config, task=Task("classify", ("texture",), (("a", "b"),)))
     weights = make_weights("mae", config.model)
     before, after, lines = _begin(config, weights, tmp_path)
     for name, tensor in after.items():
@@ -59,7 +59,7 @@ def test_a_classifier_takes_an_maes_encoder(run_config, make_weights, tmp_path):
 )
 def test_heads_and_norms_are_taken_where_they_mean_the_same(classes, pool, fresh, run_config, make_weights, tmp_path):
     config = replace(
-        run_config, task=Task("classify", "texture", classes), model=replace(run_config.model, pool=pool)
+        run_config, task=Task("classify", ("texture",), (classes,)), model=replace(run_config.model, pool=pool)
     )  # fmt: skip
     weights = make_weights("classifier", run_config.model, ("a", "b"))
     _, after, lines = _begin(config, weights, tmp_path)
@@ -106,7 +106,7 @@ def test_a_classifier_is_fine_tuned_from_the_original_vits_file(run_config, labe
     sizes = {"width": 32, "layers": 2, "heads": 4, "patch": 8, "table_side": 6}
     arguments = [
         "finetune", "--config=demo", f"--config.data.manifest={labelled}", "--config.task.kind=classify",
-        "--config.task.label=texture", *(f"--config.model.{name}={value}" for name, value in sizes.items()),
+        "--config.task.labels=texture", *(f"--config.model.{name}={value}" for name, value in sizes.items()),
         "--config.bins.shapes=2", "--config.train.rows=8", "--config.train.max_steps=1",
         "--config.train.evaluate_every=0", "--init", str(tmp_path / "vit.npz"), "--workdir", str(tmp_path / "run"),
     ]  # fmt: skip
