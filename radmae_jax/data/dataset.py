@@ -138,6 +138,7 @@ def open_dataset(config: Config) -> Dataset:
         intensity=config.data.intensity,
         augment=config.augment,
         seed=config.train.seed,
+        cache_bytes=config.data.cache_mib << 20,
         own_grids=table.pad_tokens == "masked",
     )
     beyond = int(table.is_beyond(heights, widths).sum())

@@ -1,4 +1,4 @@
-"""What a model was trained on, and a split, to a proof that the test side is new to it, or to a refusal."""
+"""What a model has seen, and a split, to a proof that the test side is new to it, or to a refusal."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Seen:
 
     patients: frozenset[str]  # keyed hashes
     images: frozenset[str]  # pixel hashes
-    keys: frozenset[str]  # fingerprints of the keys that patients are hashed with; "" of one that is not known
+    keys: frozenset[str]  # fingerprints of the keys that patients are hashed with, see `_key`
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Leakage:
     patients_on_two_sides: int
     images_on_two_sides: int
     pretraining: str  # none: it began fresh | proven: nothing shared | unproven: not known what it was trained on
-    pretraining_patients: int | None
-    shared_patients: int | None
-    shared_images: int | None
+    seen_patients: int | None  # that it was trained with or chosen by
+    shared_patients: int | None  # of them on the test side
+    shared_images: int | None  # likewise, by their pixels
     said: str
 
 
@@ -40,7 +40,7 @@ def seen_of(manifest: Manifest, records: np.ndarray, before: Seen | None = None)
     """The patients and images of some records, and those that were seen before."""
     patients, hashes = manifest.patients, manifest.pixel_hashes
     images = frozenset(h for h in (hashes[r] for r in records.tolist()) if h is not None)
-    seen = Seen(frozenset(patients[r] for r in records.tolist()), images, frozenset([manifest.key]))
+    seen = Seen(frozenset(patients[r] for r in records.tolist()), images, frozenset([_key(manifest)]))
     if before is None:
         return seen
     return Seen(seen.patients | before.patients, seen.images | before.images, seen.keys | before.keys)
@@ -68,19 +68,19 @@ def read_seen(workdir: Path) -> Seen | None:
     return Seen(patients, images, frozenset(facts["keys"]))
 
 
-def prove(manifest: Manifest, split: Split, given: bool, seen: Seen | None) -> Leakage:
+def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -> Leakage:
     """That nothing of the test side was trained on.
 
     Args:
       split: of this manifest; reading it has refused patients and images on two sides.
-      given: whether the model began with given weights.
-      seen: what those were trained on; None where that is not known.
+      seen: what the model has seen, the runs that it began with included; None where that is not known.
+      given: whether it began with given weights.
 
-    Raises LeakageError where they were trained on test patients, or on images with the same pixels as test images.
+    Raises LeakageError where it has seen test patients, or images with the same pixels as test images.
     """
     test = split.records("test").tolist()
     sides = "no patient and no image is on two sides of the split"
-    if not given:
+    if seen is None and not given:
         return Leakage(0, 0, "none", None, None, None, f"{sides}; training began with fresh weights")
     if seen is None:
         said = f"{sides}; what the given weights were trained on is not known: test images may have been among it"
@@ -89,17 +89,25 @@ def prove(manifest: Manifest, split: Split, given: bool, seen: Seen | None) -> L
     images = {h for h in (manifest.pixel_hashes[r] for r in test) if h is not None} & seen.images
     if patients or images:
         raise LeakageError(
-            f"the given weights were trained on {len(patients)} patients and {len(images)} images of the test side of "
-            f"{manifest.path.name}: pre-train on the split that is tested on (config.data.split)"
+            f"{len(patients)} patients and {len(images)} images of the test side of {manifest.path.name} were trained "
+            "on already, by the pixels or the patients' keys: pre-train on the split that is tested on "
+            "(config.data.split)"
         )
-    comparable = seen.keys == {manifest.key} and manifest.key != ""
+    comparable = seen.keys == {_key(manifest)}
     hashed = all(manifest.pixel_hashes[r] is not None for r in test)
     if comparable:
         images_too = "" if hashed else " (images were indexed without pixels, so only patients were compared)"
-        said = f"{sides}; none of the {len(seen.patients):,} patients of pre-training is a test patient{images_too}"
-        return Leakage(0, 0, "proven", len(seen.patients), 0, 0, said)
+        whole = "trained with or chosen by, pre-training included," if given else "trained with or chosen by"
+        said = f"{sides}; none of the {len(seen.patients):,} patients that were {whole} is a test patient{images_too}"
+        return Leakage(0, 0, "proven" if given else "none", len(seen.patients), 0, 0, said)
     said = (
-        f"{sides}; patients of pre-training are hashed with another key and cannot be compared; of its "
-        f"{len(seen.images):,} images none has the pixels of a test image"
+        f"{sides}; patients of pre-training are hashed with another key and cannot be compared; none of the "
+        f"{len(seen.images):,} images seen has the pixels of a test image"
     )
     return Leakage(0, 0, "unproven", len(seen.patients), None, 0, said)
+
+
+def _key(manifest: Manifest) -> str:
+    """What must be equal for patients of two manifests to be comparable: the key's fingerprint, or, where a manifest
+    from before it was stored does not know it, the manifest itself."""
+    return manifest.key or manifest.hash

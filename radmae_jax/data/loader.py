@@ -19,7 +19,8 @@ from radmae_jax.data.augment import augment
 from radmae_jax.data.batch import NO_RECORD, Batch, empty_batch, put_image
 from radmae_jax.data.binning import token_grids
 from radmae_jax.data.dicom import ImageError
-from radmae_jax.data.images import downscale, read_image
+from radmae_jax.data.images import downscale
+from radmae_jax.data.pixel_cache import read_kept
 from radmae_jax.data.schedule import Call
 
 
@@ -49,6 +50,7 @@ class Source:
     intensity: str
     augment: Augment = field(default_factory=Augment)  # of training images
     seed: int = 0  # of augmentation
+    cache_bytes: int = 0  # of decoded images that a process keeps
     own_grids: bool = True  # grids hold the image and no more; else they are those of the poster's bins
 
 
@@ -68,7 +70,8 @@ def load_rows(
             continue
         batch.record[row] = record
         try:
-            image = read_image(source.root / source.paths[record], intensity=source.intensity, dtype=source.dtype)
+            path = source.root / source.paths[record]
+            image = read_kept(path, intensity=source.intensity, dtype=source.dtype, limit=source.cache_bytes)
         except ImageError as error:
             problems.append((record, str(error)))
             continue

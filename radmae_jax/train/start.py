@@ -37,7 +37,7 @@ def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weigh
     if not path and config.train.arm in ("mae", "imagenet"):
         raise ValueError(f"config.train.arm is {config.train.arm!r} and no weights are given; --init names them")
     before = read_seen(workdir_of(path)) if path and is_run(path) else None
-    leakage = prove(dataset.manifest, dataset.split, bool(path), before)
+    leakage = prove(dataset.manifest, dataset.split, before, given=bool(path))
     given = read_start(path, config) if path else None
     records = np.concatenate([dataset.records("train"), dataset.records("validation")])
     seen = seen_of(dataset.manifest, records, before)

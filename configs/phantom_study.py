@@ -1,0 +1,102 @@
+"""A study on phantoms at a tenth of the poster's sizes: does masked pre-training help where labels are few?
+
+    radmae phantom phantoms/dicom --images 4000 --seed 11 --scale 0.1
+    radmae index phantoms/dicom phantoms/manifest.parquet --labels phantoms/dicom/labels.csv
+    radmae split phantoms/manifest.parquet --fractions 0.78 0.10 0.12
+    radmae pretrain --config configs/phantom_study.py --config.data.manifest=phantoms/manifest.parquet \\
+      --workdir runs/phantom_mae
+    radmae study configs/phantom_study.py --manifest phantoms/manifest.parquet --mae runs/phantom_mae \\
+      --workdir runs/phantom_study --side test
+    radmae report runs/phantom_study
+
+`get_config` is the pre-training, `get_study` what is compared: three tasks, 50 and 200 labels, 3 seeds, 4 learning
+rates for each arm. Encoder: 6 layers of 96, patch 32, at most 100 tokens an image, 3 lengths.
+
+Cost and last result: see the README, "What pre-training gained".
+"""
+
+import ml_collections
+
+from radmae_jax.config import Augment, Bins, Config, Data, Model, Optim, Task, Train, editable
+from radmae_jax.study.plan import Arm, Given, Study
+
+_MODEL = Model(
+    variant="custom",
+    width=96,
+    layers=6,
+    heads=4,
+    decoder_width=64,
+    decoder_layers=2,
+    decoder_heads=4,
+    patch=32,
+    table_side=10,
+    pool="mean",
+    dtype="float32",
+)
+_TASKS = (("arc", "region"), ("fmd", "foreign_material"), ("frac", "fracture"))
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """The pre-training; there are no variants."""
+    if variant:
+        raise ValueError(f"variant {variant!r}; phantom_study has none")
+    return editable(
+        Config(
+            data=Data(workers=0, threads=2, cache_mib=2048),
+            bins=Bins(shapes=4, group=16),
+            model=_MODEL,
+            optim=Optim(learning_rate=1.5e-3, end_learning_rate=1e-5, warmup_epochs=5.0),
+            train=Train(
+                epochs=100,
+                images_per_step=64,
+                tokens_per_device=4096,
+                checkpoint_every=500,
+                keep_every=1000,
+                evaluate_every=500,
+                panels_every=1000,
+            ),
+        )
+    )
+
+
+def get_study(given: Given) -> Study:
+    """Arms that begin with nothing and with the pre-training run; all else is the same."""
+    base = Config(
+        data=Data(manifest=given.manifest, workers=0, threads=2, cache_mib=2048),
+        bins=Bins(shapes=3, group=8),
+        model=_MODEL,
+        task=Task(kind="classify", labels=("region",), smoothing=0.1),
+        augment=Augment(crop=0.9, rotate=5.0, gamma=0.2),
+        optim=Optim(
+            learning_rate=1e-3,
+            end_learning_rate=0.0,
+            warmup_epochs=5.0,
+            b2=0.999,
+            layer_decay=0.85,
+        ),
+        train=Train(
+            epochs=60,
+            images_per_step=16,
+            tokens_per_device=1024,
+            checkpoint_every=0,
+            keep_checkpoints=1,
+            evaluate_every=-10,
+            evaluate_images=100_000,
+            panels_every=0,
+        ),
+    )
+    arms = [Arm("random", "random", "", base, True, "begins with random weights")]
+    if given.mae:
+        arms.append(Arm("mae", "mae", given.mae, base, True, "begins with a masked autoencoder of the same archive"))
+    if given.imagenet:
+        arms.append(Arm("imagenet", "imagenet", given.imagenet, base, True, "begins with a file of ImageNet weights"))
+    return Study(
+        "phantoms",
+        _TASKS,
+        tuple(arms),
+        budgets=(50, 200),
+        seeds=3,
+        learning_rates=(3e-4, 1e-3, 3e-3, 1e-2),
+        curve_tasks=("arc", "fmd"),
+        fewer=given.fewer,
+    )

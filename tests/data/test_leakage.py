@@ -1,0 +1,110 @@
+"""What a run has seen against what it is tested on: planted leaks are found, honest archives are proven."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from radmae_jax.data.index import index
+from radmae_jax.data.leakage import FILE, Seen, prove, read_seen, seen_of, write_seen
+from radmae_jax.data.manifest import Manifest, read_manifest
+from radmae_jax.data.splits import LeakageError, Split, first_patients, make_split, read_split, write_split
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory) -> Manifest:
+    """30 images of 15 patients; images 28 and 29 have the same pixels under two names, of two patients."""
+    folder = tmp_path_factory.mktemp("patients")
+    (folder / "images").mkdir()
+    rows = ["path,patient"]
+    for number in range(30):
+        pixels = np.random.default_rng(min(number, 28)).integers(0, 65536, (40, 40)).astype(np.uint16)
+        Image.fromarray(pixels).save(folder / "images" / f"{number:02d}.png")
+        rows.append(f"{number:02d}.png,patient {number % 15 if number < 28 else number}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    path = folder / "manifest.parquet"
+    index(folder / "images", path, labels=folder / "labels.csv", workers=1, show_progress=False)
+    return read_manifest(path)
+
+
+@pytest.fixture(scope="module")
+def split(indexed) -> Split:
+    return make_split(indexed, fractions=(0.6, 0.2, 0.2))
+
+
+def _seen(manifest: Manifest, split: Split, *sides: str) -> Seen:
+    return seen_of(manifest, np.concatenate([split.records(side) for side in sides]))
+
+
+def test_what_was_seen_is_written_without_paths_and_read_back(indexed, split, tmp_path):
+    seen = _seen(indexed, split, "train", "validation")
+    before = Seen(frozenset(["another"]), frozenset(["pixels"]), frozenset(["key"]))
+    both = seen_of(indexed, split.records("train"), before)
+    assert {"another"} < both.patients and {"pixels"} < both.images and both.keys == {"key", indexed.key}
+    write_seen(seen, tmp_path)
+    assert read_seen(tmp_path) == seen and read_seen(tmp_path / "nothing") is None
+    assert not any(path.encode() in (tmp_path / FILE).read_bytes() for path in indexed.paths)
+    indexed.path.with_name("other.parquet").write_bytes(indexed.path.read_bytes())
+    (tmp_path / FILE).write_bytes(indexed.path.read_bytes())
+    with pytest.raises(ValueError, match="does not say what a run was trained on"):
+        read_seen(tmp_path)
+
+
+def test_an_honest_split_is_proven(indexed, split):
+    seen = _seen(indexed, split, "train", "validation")
+    proof = prove(indexed, split, seen, given=True)
+    assert (proof.pretraining, proof.seen_patients, proof.shared_patients) == ("proven", len(seen.patients), 0)
+    assert f"none of the {len(seen.patients)} patients" in proof.said
+    assert prove(indexed, split, None, given=False).pretraining == "none"
+    unknown = prove(indexed, split, None, given=True)
+    assert unknown.pretraining == "unproven" and "not known" in unknown.said
+
+
+@pytest.mark.parametrize("what", ["patients", "images"])
+def test_a_test_patient_in_pretraining_is_refused(indexed, split, what):
+    seen, leaked = _seen(indexed, split, "train"), _seen(indexed, split, "test")
+    planted = replace(seen, **{what: getattr(seen, what) | {next(iter(getattr(leaked, what)))}})
+    with pytest.raises(LeakageError, match="1 patients and 0" if what == "patients" else "0 patients and 1 images"):
+        prove(indexed, split, planted, given=True)
+
+
+def test_patients_under_another_key_are_not_called_proven(indexed, split):
+    seen = replace(_seen(indexed, split, "train"), keys=frozenset(["another"]))
+    proof = prove(indexed, split, seen, given=True)
+    assert (proof.pretraining, proof.shared_patients, proof.shared_images) == ("unproven", None, 0)
+
+
+def test_one_patient_or_one_picture_on_two_sides_is_refused(indexed, split, tmp_path):
+    """Splits that someone wrote: the same patient twice, and the same pixels under two names."""
+    train, test = (split.records(side)[0] for side in ("train", "test"))
+    twins = [indexed.patients[n] for n, path in enumerate(indexed.paths) if path in ("28.png", "29.png")]
+    assert split.patients[twins[0]] == split.patients[twins[1]] and twins[0] != twins[1]
+    assert indexed.patients[train] != indexed.patients[test]
+    sides = split.patients | {twins[0]: "train", twins[1]: "test"}
+    write_split(replace(split, patients=sides), tmp_path / "pixels.parquet")
+    with pytest.raises(LeakageError, match="1 images lie on several sides"):
+        read_split(tmp_path / "pixels.parquet", indexed)
+
+
+def test_fewer_training_images_are_whole_patients_and_nested(indexed, split):
+    records = split.records("train")
+    patients = np.asarray(indexed.patients)
+    few, more = first_patients(indexed, records, 5), first_patients(indexed, records, 11)
+    assert set(few) < set(more) < set(records) and len(few) <= 5 and len(more) <= 11
+    for chosen in (few, more):
+        taken = set(patients[chosen])
+        assert [r for r in records if patients[r] in taken] == chosen.tolist()
+    assert first_patients(indexed, records, 10**6).tolist() == records.tolist()
+    with pytest.raises(ValueError, match="1 training images are asked for; the first patient has 2"):
+        first_patients(indexed, records[[0, *np.flatnonzero(patients[records] == patients[records[0]])[1:]]], 1)
+
+
+def test_the_fingerprint_tells_keys_apart_and_nothing_else(indexed, tmp_path):
+    path = tmp_path / "again.parquet"
+    index(indexed.source, path, workers=1, show_progress=False)
+    other = read_manifest(path)
+    assert len(indexed.key) == 16 and other.key not in ("", indexed.key)
+    salt = Path(f"{path}.salt").read_bytes()
+    assert other.key.encode() not in salt and other.key not in salt.hex()
