@@ -19,6 +19,7 @@ class Data:
     threads: int = 4  # decoding threads a loader process
     # Aimed at for decoded pixels waiting, all loader processes together; one batch a thread is always read.
     prefetch_mib: int = 512
+    cache_mib: int = 0  # decoded images that each process keeps for the next epochs; 0: none
     max_unreadable: float = 0.01  # share of an epoch's images that may fail to read before the run stops
     # At most so many training images, of whole patients in an order that does not depend on the run's seed, so that a
     # smaller number is part of a larger one; 0: all

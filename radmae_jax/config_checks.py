@@ -64,6 +64,7 @@ def validate(config: Config) -> Config:
         ("train.max_nonfinite_steps", train.max_nonfinite_steps, 1, 10**9),
         ("train.profile_steps", train.profile_steps, 1, 10**6),
         ("data.workers", config.data.workers, 0, 512),
+        ("data.cache_mib", config.data.cache_mib, 0, 10**7),
         ("data.max_unreadable", config.data.max_unreadable, 0.0, 1.0),
         ("data.train_images", config.data.train_images, 0, 10**9),
         ("optim.warmup_epochs", config.optim.warmup_epochs, 0.0, train.epochs),
