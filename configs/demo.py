@@ -9,30 +9,59 @@ rate, images a step and initialiser changed together, so none of them is credite
 
 import ml_collections
 
-from radmae_jax.config import Bins, Config, Data, Model, Optim, Train, editable
+from radmae_jax.config import Bins, Config, Data, Model, Optim, Task, Train, editable
+
+_DATA = Data(workers=0, threads=2, cache_mib=512)
+_MODEL = Model(
+    variant="custom",
+    width=128,
+    layers=4,
+    heads=4,
+    decoder_width=96,
+    decoder_layers=2,
+    decoder_heads=4,
+    patch=16,
+    table_side=20,
+    init="hf",
+    pool="mean",
+    dtype="float32",
+)
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """The configuration; there are no variants."""
-    if variant:
-        raise ValueError(f"variant {variant!r}; demo has none")
+    """The configuration; variant "" or "finetune"."""
+    if variant not in ("", "finetune"):
+        raise ValueError(f"variant {variant!r}; demo has '' and 'finetune'")
+    if variant == "finetune":
+        return editable(
+            Config(
+                data=_DATA,
+                bins=Bins(shapes=4, group=8),
+                model=_MODEL,
+                task=Task(kind="classify", labels=("region", "foreign_material", "fracture"), smoothing=0.1),
+                optim=Optim(
+                    learning_rate=2e-3,
+                    end_learning_rate=0.0,
+                    warmup_epochs=1.0,
+                    b2=0.999,
+                    layer_decay=0.75,
+                ),
+                train=Train(
+                    epochs=8,
+                    images_per_step=16,
+                    arm="mae",
+                    tokens_per_device=4096,
+                    checkpoint_every=0,
+                    evaluate_every=-2,
+                    panels_every=0,
+                ),
+            )
+        )
     return editable(
         Config(
-            data=Data(workers=0, threads=2),
+            data=_DATA,
             bins=Bins(shapes=6, group=8),
-            model=Model(
-                variant="custom",
-                width=128,
-                layers=4,
-                heads=4,
-                decoder_width=96,
-                decoder_layers=2,
-                decoder_heads=4,
-                patch=16,
-                table_side=20,
-                init="hf",
-                dtype="float32",
-            ),
+            model=_MODEL,
             optim=Optim(learning_rate=1.5e-3, end_learning_rate=1e-5, warmup_epochs=1.0),
             train=Train(
                 epochs=20,

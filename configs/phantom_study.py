@@ -43,17 +43,17 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     return editable(
         Config(
             data=Data(workers=0, threads=2, cache_mib=2048),
-            bins=Bins(shapes=4, group=16),
+            bins=Bins(shapes=4, group=64),
             model=_MODEL,
             optim=Optim(learning_rate=1.5e-3, end_learning_rate=1e-5, warmup_epochs=5.0),
             train=Train(
-                epochs=100,
-                images_per_step=64,
+                epochs=120,
+                images_per_step=128,
                 tokens_per_device=4096,
-                checkpoint_every=500,
-                keep_every=1000,
-                evaluate_every=500,
-                panels_every=1000,
+                checkpoint_every=360,
+                keep_every=720,
+                evaluate_every=360,
+                panels_every=720,
             ),
         )
     )

@@ -10,7 +10,6 @@ from flax import linen as nn
 from radmae_jax.model.attention import attend, mean_weights
 from radmae_jax.model.size import Size
 
-
 _DROP_PATH = 0x0D209  # keeps this stream apart from others drawn from the same (seed, epoch, record)
 
 

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radmae_jax.model.attention import attend
+from radmae_jax.model import classifier
+from radmae_jax.model.attention import attend, mean_weights
 
 
 def _random(length: int, dtype=jnp.float32):
@@ -81,3 +84,32 @@ def test_unknown_implementation_is_named():
     query, key, value, _ = _random(4)
     with pytest.raises(ValueError, match="'flash'"):
         attend(query, key, value, jnp.array([4, 4]), "flash")
+
+
+def test_mean_weights_are_those_that_attend_uses():
+    query, key, value, _ = _random(20)
+    lengths = jnp.array([20, 7])
+    weights = np.asarray(mean_weights(query, key, lengths))
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+    np.testing.assert_array_equal(weights[1, :, 7:], 0)
+    same = jnp.broadcast_to(value[:, :, :1], value.shape)  # values alike in all heads
+    wanted = np.asarray(attend(query, key, same, lengths, "dense")).mean(axis=2)
+    np.testing.assert_allclose(weights @ np.asarray(value[:, :, 0]), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", [{}, {"remat": True}])
+def test_weights_are_left_only_where_asked_for(how, small_model):
+    model = classifier.build(replace(small_model, **how), 3)
+    variables = jax.jit(lambda: classifier.init(model, jax.random.key(0)))()
+    assert variables.keys() == {"params"}
+    patches = jax.random.randint(jax.random.key(1), (2, 12, 64), 0, 65535).astype(jnp.uint16)
+    grid = jnp.array([[3, 4], [2, 2]])
+    arguments = (patches, grid, 8 * grid)
+    plain = jax.jit(model.apply)(variables, *arguments)
+    found, state = jax.jit(lambda v: model.apply(v, *arguments, mutable=["attention"]))(variables)
+    np.testing.assert_allclose(found.logits, plain.logits, atol=1e-6)
+    weights = state["attention"]["encoder"]["blocks"]["weights"]
+    assert weights.shape == (small_model.layers, 2, 13, 13) and weights.dtype == jnp.float32
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+    np.testing.assert_array_equal(weights[:, 1, :, 5:], 0)
+    assert float(weights[:, 1, :, :5].min()) > 0
