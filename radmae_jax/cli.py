@@ -15,6 +15,10 @@ from radmae_jax.command import add_command, optional_config, write_figures
 from radmae_jax.config import Config
 from radmae_jax.config_file import from_arguments
 from radmae_jax.evaluate.commands import add_convert
+from radmae_jax.evaluate.evaluate_commands import add_evaluate
+from radmae_jax.evaluate.feature_commands import add_features
+from radmae_jax.evaluate.report.report_commands import add_report
+from radmae_jax.study.commands import add_study
 
 _TOO_MANY_BAD = 3
 _STOPPED = 4
@@ -113,6 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--workdir", type=Path, default=Path("runs/demo"))
     add_bench(commands)
     add_convert(commands)
+    add_evaluate(commands)
+    add_features(commands)
+    add_report(commands)
+    add_study(commands)
     return parser
 
 

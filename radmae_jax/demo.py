@@ -1,4 +1,4 @@
-"""The main job once, on synthetic radiographs: phantoms to DICOM, index, plan, pre-train, reconstruct."""
+"""The main job once, on synthetic radiographs: phantoms to DICOM, index, pre-train, fine-tune, evaluate, report."""
 
 import json
 import time
@@ -37,12 +37,17 @@ class Demo:
     validation_first: dict[str, float]
     validation_last: dict[str, float]
     mean_error_ratio: float  # reconstruction error on test images / error of each image's own mean
+    balanced_accuracy: dict[str, dict[str, float | None]]  # of each label on test images: value, low, high
+    report: str
     pictures: list[str]
 
 
 def demo(workdir: Path) -> Demo:
     """Runs every part and says what it did; goes on where an earlier demo in the same folder was stopped."""
+    from radmae_jax.evaluate.evaluate_commands import percent
+    from radmae_jax.evaluate.evaluation import evaluate
     from radmae_jax.evaluate.reconstruct import reconstruct
+    from radmae_jax.evaluate.report.page import make_page
     from radmae_jax.train.loop import train_run
 
     started = time.perf_counter()
@@ -83,6 +88,22 @@ def demo(workdir: Path) -> Demo:
     done = reconstruct(run, files, workdir / "reconstruction.png")
     ratio = float(np.mean(done.errors) / np.mean(done.errors_of_mean))
 
+    labels = load_file("demo", "finetune")
+    _say(6, f"fine-tune it on {', '.join(labels.task.labels)} at once, in {workdir / 'finetune'}")
+    data, train = replace(labels.data, manifest=str(manifest)), replace(labels.train, start=str(run))
+    train_run(replace(labels, data=data, train=train), workdir / "finetune")
+
+    _say(7, "evaluate on test patients that neither training saw")
+    scored, _ = evaluate([workdir / "finetune"], "test")
+    print(f"   {scored.leakage.said}")
+    for scores in scored.labels:
+        chance = 100 / len(scores.classes)
+        print(f"   {scores.label}: balanced accuracy {percent(scores.balanced_accuracy)}; chance {chance:.1f} %")
+
+    report = workdir / "report.html"
+    _say(8, f"report: {report}")
+    report.write_text(make_page(workdir).html, encoding="utf-8")
+
     panels = sorted((run / "panels").glob("*.png"))
     pictures = [workdir / "plan.png", panels[0], panels[-1], workdir / "reconstruction.png"]
     seconds = time.perf_counter() - started
@@ -95,7 +116,9 @@ def demo(workdir: Path) -> Demo:
     )
     return Demo(
         indexed.images, indexed.bad, seconds, {k: v for k, v in asdict(plan).items() if k != "buckets"}, outcome.step,
-        losses[0], losses[-1], validations[0], validations[-1], ratio, [str(picture) for picture in pictures],
+        losses[0], losses[-1], validations[0], validations[-1], ratio,
+        {scores.label: asdict(scores.balanced_accuracy) for scores in scored.labels}, str(report),
+        [str(picture) for picture in pictures],
     )  # fmt: skip
 
 

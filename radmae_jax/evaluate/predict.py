@@ -48,7 +48,7 @@ def predict(run: Path, side: str, step: int | str = "best") -> Predicted:
             )
     records = archive.records(side)
     reading = read_for(config, archive.manifest, records, min(SHAPES, config.bins.shapes))
-    visited = over_records(reading, _program(config), saved.params, records)
+    visited = over_records(reading, program_of(config), saved.params, records)
     rows = np.flatnonzero(visited.read)
     records = records[rows]
     patients = np.asarray(archive.manifest.patients)[records]
@@ -84,7 +84,7 @@ def read_predictions(path: Path, config: Config) -> tuple[Predictions, ...]:
     )  # fmt: skip
 
 
-def _program(config: Config):
+def program_of(config: Config):
     sizes = head_sizes(config)
     model = build(config.model, sum(sizes))
 

@@ -108,7 +108,7 @@ def table_of(study: Study, cells: list[Cell], points: list[Point], folder: Path,
             for p in points
         ],
         "leakage": asdict(leakage),
-        "notes": _notes(study, cells, scores),
+        "notes": [*_notes(study, cells, scores), *_power(study, scores, comparisons)],
     }  # fmt: skip
 
 
@@ -154,6 +154,33 @@ def _notes(study: Study, cells: list[Cell], scores: dict[tuple[str, str, int], S
     if any(not arm.matched for arm in study.arms):
         notes.append("Arms that are not matched differ in more than what they begin with: see their descriptions.")
     return notes
+
+
+def _power(study: Study, scores: dict[tuple[str, str, int], Scores], comparisons: list[dict[str, Any]]) -> list[str]:
+    """What so many test images can and cannot show."""
+    notes = []
+    for task, _ in study.tasks:
+        of_task = scores[study.arms[0].name, task, study.budgets[0]]
+        rarest = min((n, name) for n, name in zip(of_task.images_of_class, of_task.classes, strict=True) if n)
+        present = sum(n > 0 for n in of_task.images_of_class)
+        notes.append(
+            f"{task}: the rarest class, {rarest[1]}, has {rarest[0]} images to be scored on; one of them more or less "
+            f"right moves balanced accuracy by {100 / present / rarest[0]:.1f} points."
+        )
+        if present < len(of_task.classes):
+            notes.append(f"{task}: {len(of_task.classes) - present} classes have no image to be scored on at all.")
+    apart = [c for c in comparisons if c["difference"]["low"] is not None and _excludes_zero(c["difference"])]
+    if comparisons:
+        shown = "; ".join(f"{c['task']} at {c['budget']} labels, {c['a']} against {c['b']}" for c in apart)
+        notes.append(
+            f"Of {len(comparisons)} differences between arms {len(apart)} have an interval without 0"
+            + (f": {shown}." if apart else ": these images cannot tell the arms apart.")
+        )
+    return notes
+
+
+def _excludes_zero(interval: dict[str, float]) -> bool:
+    return interval["low"] > 0 or interval["high"] < 0
 
 
 def _first_run(study: Study, cell: Cell) -> Run:

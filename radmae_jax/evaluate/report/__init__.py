@@ -1,0 +1,1 @@
+"""From a work directory to one HTML page that a clinician reads."""
