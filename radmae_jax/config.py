@@ -94,7 +94,7 @@ class Task:
     # classify: the manifest's columns to predict, each by a head of its own. Every known value counts alike: an image
     # without a value of one counts for the others, one without any takes no part
     labels: tuple[str, ...] = ()
-    # classify: of each label, its values in the order of the head's outputs; empty: those of the training records, sorted
+    # classify: of each label, its values in the order of the outputs; empty: those of the training records, sorted
     classes: tuple[tuple[str, ...], ...] = ()
     # classify: at most so many training records of each label, dealt evenly over its classes, a smaller number being
     # part of a larger one; 0: all that are known

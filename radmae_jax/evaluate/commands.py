@@ -24,6 +24,7 @@ def add_convert(commands: Any) -> None:
     )  # fmt: skip
     convert.add_argument("--step", default="latest", help="of a run: a saved step, latest or best")
     convert.add_argument("--part", choices=("whole", "encoder"), default="whole", help="encoder: no decoder, no head")
+    convert.add_argument("--label", default="", help="of a run of several labels: whose head is written")
     convert.add_argument("--patch", type=int, help="resize the patch embedding (pseudo-inverse, as FlexiViT)")
     convert.add_argument("--channels", type=int, choices=(1, 3), help="1: summed over grey; 3: shared out")
     convert.add_argument("--table-side", type=int, help="resize the position tables to SIDE x SIDE")
@@ -54,6 +55,7 @@ def _convert(options: argparse.Namespace, rest: list[str]) -> int:
         options.source, options.out, options.to, options.form,
         step=int(options.step) if options.step.isdigit() else options.step,
         encoder_only=options.part == "encoder",
+        label=options.label,
         shape=Shape(options.patch, options.channels, options.table_side, options.positions),
         known=Known(
             options.heads, options.decoder_heads, tuple(options.mean), tuple(options.deviation), options.norm_pix

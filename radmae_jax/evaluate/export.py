@@ -9,7 +9,7 @@ from radmae_jax.convert.exported import OWN, write_weights
 from radmae_jax.convert.formats import Known, read_weights
 from radmae_jax.convert.weights import Weights, encoder_of
 from radmae_jax.train.saved import is_run, read_run
-from radmae_jax.train.start import weights_of
+from radmae_jax.train.start import of_label, weights_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Converted:
 
 def convert(
     source: Path, out: Path, to: str = "", form: str = "", *, step: int | str = "latest", encoder_only: bool = False,
-    shape: Shape | None = None, known: Known | None = None,
+    shape: Shape | None = None, known: Known | None = None, label: str = "",
 ) -> Converted:  # fmt: skip
     """Writes a directory of the format `to`; empty: our own, for weights that come from elsewhere.
 
@@ -46,6 +46,7 @@ def convert(
       source: a run (its work directory, `checkpoints` or one step), or a file or directory of weights.
       form: the format of weights that come from elsewhere; empty: seen from the names.
       step: of a run: a saved step, "latest" or "best".
+      label: of a run of several labels: the one whose head is written.
     """
     known, shape = known or Known(), shape or Shape()
     if is_run(source) and not form:
@@ -53,8 +54,15 @@ def convert(
             raise ValueError(f"{source} is a run: heads, mean and deviation are known of it")
         if not to:
             raise ValueError(f"{source} is a run: --to is needed, huggingface, timm, mae_pth or {OWN}")
-        weights = weights_of(read_run(source, step))
+        saved = read_run(source, step)
+        weights, labels = weights_of(saved), saved.config.task.labels
+        if label:
+            weights = of_label(weights, saved.config.task, label)
+        elif len(labels) > 1 and not encoder_only:
+            raise ValueError(f"{source} has heads for {', '.join(labels)}: --label chooses one, --part encoder none")
     else:
+        if label:
+            raise ValueError(f"--label {label}: {source} is no run")
         if step != "latest":
             raise ValueError(f"--step {step}: {source} is no run")
         weights = read_weights(source, form, known, decoder=not encoder_only)

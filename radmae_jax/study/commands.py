@@ -36,7 +36,7 @@ def _study(options: argparse.Namespace, rest: list[str]) -> int:
     import jax
 
     from radmae_jax.figures import to_json
-    from radmae_jax.study.execute import Interrupted, run_study
+    from radmae_jax.study.execute import Interrupted, run_study, with_lengths
     from radmae_jax.study.plan import Given, read_study
     from radmae_jax.study.table import curve, table_of
     from radmae_jax.train.watch import RunStopped
@@ -50,6 +50,7 @@ def _study(options: argparse.Namespace, rest: list[str]) -> int:
         learning_rates=tuple(options.rates) or study.learning_rates,
         seeds=options.seeds or study.seeds,
     )
+    study = with_lengths(study)
     folder = options.workdir
     folder.mkdir(parents=True, exist_ok=True)
     # Runs of one shape compile the same programs: each is compiled once a study.

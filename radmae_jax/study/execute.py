@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from radmae_jax.config import Config, Task
 from radmae_jax.config_checks import read_json
+from radmae_jax.data.binning import make_table
+from radmae_jax.data.dataset import open_archive
 from radmae_jax.data.pixel_cache import forget
-from radmae_jax.evaluate.evaluation import FOLDER
-from radmae_jax.evaluate.predict import predict, read_predictions, write_predictions
+from radmae_jax.evaluate.evaluation import FOLDER, evaluate
+from radmae_jax.evaluate.predict import read_predictions
 from radmae_jax.evaluate.predictions import Predictions
 from radmae_jax.figures import to_json
 from radmae_jax.plain import differences, from_dict, to_dict
@@ -73,6 +76,20 @@ def run_study(study: Study, folder: Path, side: str, say: Callable[[str], None])
     return cells
 
 
+def with_lengths(study: Study) -> Study:
+    """The study with one table of lengths an arm, fitted to the whole archive: runs then share their programs, which a
+    table fitted to each run's few labelled images would not allow."""
+    return replace(study, arms=tuple(replace(arm, base=_with_lengths(arm.base)) for arm in study.arms))
+
+
+def _with_lengths(config: Config) -> Config:
+    if config.bins.policy != "tokens" or config.bins.lengths:
+        return config
+    manifest = open_archive(replace(config, task=Task())).manifest
+    table = make_table(config.bins, config.model.patch, manifest.heights, manifest.widths)
+    return replace(config, bins=replace(config.bins, lengths=table.lengths))
+
+
 def choose(runs: list[Run], results: list[Result]) -> Run:
     """The run of the best validation balanced accuracy; of equal ones that of the smaller loss there."""
     order = sorted(range(len(runs)), key=lambda n: (-results[n].balanced_accuracy, results[n].loss))
@@ -112,5 +129,5 @@ def predict_once(run: Run, folder: Path, side: str) -> Predictions:
     train_once(run, folder)
     path = where / FOLDER / f"{side}.parquet"
     if not path.exists():
-        write_predictions(predict(where, side), path)
+        evaluate([where], side)
     return read_predictions(path, read_json(where / "config.json"))[0]

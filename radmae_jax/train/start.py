@@ -153,6 +153,20 @@ def weights_of(saved: Saved) -> Weights:
     )  # fmt: skip
 
 
+def of_label(weights: Weights, task: Task, label: str) -> Weights:
+    """A classifier of several labels as that of one of them: its part of the head."""
+    if label not in task.labels:
+        raise ValueError(f"label {label!r}: the run has {', '.join(task.labels)}")
+    at = task.labels.index(label)
+    start = sum(map(len, task.classes[:at]))
+    part = slice(start, start + len(task.classes[at]))
+    tensors = {
+        name: tensor[..., part] if name.startswith("head/") else tensor for name, tensor in weights.tensors.items()
+    }
+    recipe = weights.recipe | {"label": label, "trained together with": ", ".join(n for n in task.labels if n != label)}
+    return check(replace(weights, tensors=tensors, classes=task.classes[at], recipe=recipe))
+
+
 def flat_classes(task: Task) -> tuple[str, ...]:
     """Names of all outputs of the head: the classes of one label, or LABEL: CLASS of several."""
     if len(task.labels) == 1:

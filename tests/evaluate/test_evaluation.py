@@ -13,15 +13,18 @@ import radmae_jax
 from radmae_jax.cli import main
 from radmae_jax.config import Bins, Config, Data, Optim, Task, Train
 from radmae_jax.config_checks import validate
+from radmae_jax.convert.weights import to_variables
 from radmae_jax.data.leakage import FILE, read_seen, write_seen
 from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.splits import LeakageError, read_split
 from radmae_jax.evaluate.evaluation import compare_arms, evaluate
+from radmae_jax.evaluate.export import convert
 from radmae_jax.evaluate.passes import over_records, read_for
 from radmae_jax.evaluate.predict import predict, program_of, read_predictions
 from radmae_jax.evaluate.predictions import Predictions, merge
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.saved import read_run
+from radmae_jax.train.start import of_label, weights_of
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +193,20 @@ def test_other_data_than_it_was_trained_with_is_refused(run, tmp_path, capsys):
     assert main(["evaluate", str(other)]) == 2
     said = capsys.readouterr().err
     assert "was trained with the split of hash" in said or "were trained on already" in said
+
+
+def test_one_label_of_several_is_a_classifier_of_its_own(run, evaluated):
+    """As `radmae convert --label` writes it; without the label such a run is not written as one classifier."""
+    saved, (_, (predicted,)) = read_run(run, "best"), evaluated
+    weights = of_label(weights_of(saved), saved.config.task, "half")
+    assert weights.classes == ("lower", "upper") and weights.recipe["trained together with"] == "texture"
+    params = to_variables(weights)["params"]
+    half = predicted.predictions[1]
+    config = replace(saved.config, task=replace(saved.config.task, labels=("half",), classes=(half.classes,)))
+    reading = read_for(config, predicted.archive.manifest, half.records, 1)
+    (found,) = over_records(reading, program_of(config), params, half.records).outputs
+    np.testing.assert_allclose(found, half.probabilities, atol=1e-5)
+    with pytest.raises(ValueError, match="heads for texture, half: --label chooses one"):
+        convert(run, run.parent / "exported", "radmae")
+    with pytest.raises(ValueError, match="label 'lungs': the run has texture, half"):
+        of_label(weights_of(saved), saved.config.task, "lungs")
