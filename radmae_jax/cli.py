@@ -14,6 +14,7 @@ from radmae_jax.bench.commands import add_bench
 from radmae_jax.command import add_command, optional_config, write_figures
 from radmae_jax.config import Config
 from radmae_jax.config_file import from_arguments
+from radmae_jax.doctor.commands import add_doctor
 from radmae_jax.evaluate.commands import add_convert
 from radmae_jax.evaluate.evaluate_commands import add_evaluate
 from radmae_jax.evaluate.feature_commands import add_features
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one subcommand.
 
     Returns 0 for success, 2 for bad input, 3 for too many bad files, 4 for a run that stopped, 5 for weights that
-    compute something else than they did.
+    compute something else than they did, 6 where the doctor found what must be mended first.
     """
     parser = _parser()
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -113,8 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     reconstruct.add_argument("--out", type=Path, default=Path("reconstruction.png"))
     reconstruct.add_argument("--step", default="latest", help="a saved step, latest or best")
 
-    demo = add_command(commands, "demo", _demo, "the whole way on synthetic radiographs, in about five minutes")
+    demo = add_command(commands, "demo", _demo, "the whole way on synthetic radiographs, in under eight minutes")
     demo.add_argument("--workdir", type=Path, default=Path("runs/demo"))
+    add_doctor(commands)
     add_bench(commands)
     add_convert(commands)
     add_evaluate(commands)

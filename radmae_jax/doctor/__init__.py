@@ -1,0 +1,1 @@
+"""Checks of an archive and a configuration before a long run."""
