@@ -38,7 +38,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
                 data=_DATA,
                 bins=Bins(shapes=4, group=8),
                 model=_MODEL,
-                task=Task(kind="classify", labels=("region", "foreign_material", "fracture"), smoothing=0.1),
+                task=Task(kind="classify", labels=("region", "foreign_material", "fracture"), balance=True),
                 optim=Optim(
                     learning_rate=2e-3,
                     end_learning_rate=0.0,

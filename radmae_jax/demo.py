@@ -112,7 +112,9 @@ def demo(workdir: Path) -> Demo:
         f"{losses[-1]:.4f} at the last; on validation {validations[0]['masked_valid']:.4f} at first, "
         f"{validations[-1]['masked_valid']:.4f} at last.\n"
         f"Hidden pixels of unseen images are predicted with {100 * ratio:.0f} % of the error that each image's own "
-        f"mean makes.\n{_saved(plan)}\nPictures:\n" + "\n".join(f"  {picture}" for picture in pictures)
+        f"mean makes.\n{_saved(plan)}\nPictures:\n"
+        + "\n".join(f"  {picture}" for picture in pictures)
+        + f"\nTo be read in a browser: {report}"
     )
     return Demo(
         indexed.images, indexed.bad, seconds, {k: v for k, v in asdict(plan).items() if k != "buckets"}, outcome.step,

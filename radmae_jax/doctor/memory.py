@@ -39,7 +39,8 @@ class Memory:
     def fitting_rows(self) -> int:
         """Rows of a call, over all devices, that would fill 90 % of each device; 0 where not even one a device fits.
 
-        Programs grow by the same bytes a row: measured from 1 to 8 rows of a ViT-B, within 8 % at 1,000 tokens and 3 % at 4,096.
+        Programs grow by the same bytes a row: measured from 1 to 8 rows of a ViT-B, within 8 % at 1,000 tokens and
+        3 % at 4,096.
         """
         assert self.device_bytes is not None
         each = self.rows // self.devices
