@@ -108,7 +108,7 @@ def table_of(study: Study, cells: list[Cell], points: list[Point], folder: Path,
             for p in points
         ],
         "leakage": asdict(leakage),
-        "notes": [*_notes(study, cells, scores), *_power(study, scores, comparisons)],
+        "notes": [*_notes(study, cells, scores, side), *_power(study, scores, comparisons)],
     }  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def _cell(cell: Cell, scores: Scores) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _notes(study: Study, cells: list[Cell], scores: dict[tuple[str, str, int], Scores]) -> list[str]:
+def _notes(study: Study, cells: list[Cell], scores: dict[tuple[str, str, int], Scores], side: str) -> list[str]:
     """What a reader must know to read the table rightly."""
     first = next(iter(scores.values()))
     widths = [
@@ -150,6 +150,10 @@ def _notes(study: Study, cells: list[Cell], scores: dict[tuple[str, str, int], S
         notes.append(
             f"The chosen learning rate is at an end of those tried for {len(edges)} of {len(cells)} cells: "
             f"{'; '.join(edges)}."
+        )
+    if side == "validation":
+        notes.append(
+            "Scored on the validation side, by which learning rates and steps were chosen: scores flatter all arms."
         )
     if any(not arm.matched for arm in study.arms):
         notes.append("Arms that are not matched differ in more than what they begin with: see their descriptions.")

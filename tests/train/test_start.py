@@ -103,7 +103,7 @@ def test_a_classifier_is_fine_tuned_from_the_original_vits_file(run_config, labe
     model = replace(run_config.model, channels=3, patch=16, table_side=14, gelu="tanh")
     original = make_weights("encoder", model)
     np.savez(tmp_path / "vit.npz", **theirs_of(original, "big_vision"))
-    sizes = {"width": 32, "layers": 2, "heads": 4, "patch": 8, "table_side": 6}
+    sizes = {"width": 32, "layers": 2, "heads": 4, "patch": 8, "table_side": 6, "pool": "class"}
     arguments = [
         "finetune", "--config=demo", f"--config.data.manifest={labelled}", "--config.task.kind=classify",
         "--config.task.labels=texture", *(f"--config.model.{name}={value}" for name, value in sizes.items()),
