@@ -13,6 +13,7 @@ from radmae_jax import __version__
 from radmae_jax.bench.commands import add_bench
 from radmae_jax.command import add_command, optional_config, write_figures
 from radmae_jax.config import Config
+from radmae_jax.config_checks import validate
 from radmae_jax.config_file import from_arguments
 from radmae_jax.doctor.commands import add_doctor
 from radmae_jax.evaluate.commands import add_convert
@@ -225,7 +226,7 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
 
     config = from_arguments(rest)
     if options.init:
-        config = replace(config, train=replace(config.train, start=options.init))
+        config = validate(replace(config, train=replace(config.train, start=options.init)))
     kind = _TASKS[options.command]
     if config.task.kind != kind:
         raise ValueError(f"config.task.kind is {config.task.kind!r}; `radmae {options.command}` trains {kind!r}")

@@ -16,6 +16,7 @@ from radmae_jax.evaluate.resampling import LEVEL, RESAMPLES
 from radmae_jax.evaluate.statistics import Comparison, Scores, compare, score
 from radmae_jax.evaluate.strata import metadata_alone, size_edges, size_strata, strata
 from radmae_jax.figures import to_json
+from radmae_jax.train.session import read_start_lines
 
 FOLDER = "evaluation"  # in a work directory
 _STRATA = ("view", "scanner", "bits", "site")  # columns of a manifest, besides the size; `site` is a label column
@@ -64,7 +65,9 @@ def prove_run(run: Path) -> Leakage:
     """That a run has not seen its own test side; see `data.leakage.prove`."""
     config = read_json(run / "config.json")
     archive = open_archive(config)
-    return prove(archive.manifest, archive.split, read_seen(run), given=bool(config.train.start))
+    return prove(
+        archive.manifest, archive.split, read_seen(run), given=bool(config.train.start or read_start_lines(run))
+    )
 
 
 def compare_arms(a: list[Predicted], b: list[Predicted], *, level: float, resamples: int) -> list[Comparison]:

@@ -53,7 +53,8 @@ def drop_path(rate: float, layers: int, seed: int, epoch: jax.Array, record: jax
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed ^ _DROP_PATH), e), r)
         return jax.random.uniform(key, (layers, 2), jnp.float32)
 
-    kept = 1.0 - jnp.linspace(0.0, rate, layers)[:, None, None]
+    rates = jnp.linspace(0.0, rate, layers) if layers > 1 else jnp.full(1, rate)
+    kept = 1.0 - rates[:, None, None]
     return jnp.where(jnp.transpose(jax.vmap(one)(epoch, record), (1, 2, 0)) < kept, 1.0 / kept, 0.0)
 
 

@@ -74,12 +74,18 @@ def changes(workdir: Path, config: Config) -> list[str]:
 def keep_start(workdir: Path, config: Config) -> tuple[Config, list[str]]:
     """The configuration with the start that a run, which goes on, began with; and what is to be said of another."""
     try:
-        began = read_json(workdir / "config.json").train.start
+        began = read_json(workdir / "config.json").train
     except (OSError, ValueError):  # gone, cut off, or of another version
         return config, []
-    asked = config.train.start
-    ignored = [f"the run goes on: it began with {began or 'fresh weights'}, and --init {asked} has no effect"]
-    return replace(config, train=replace(config.train, start=began)), ignored if asked not in ("", began) else []
+    asked, kept = config.train.start, replace(config.train, start=began.start, arm=began.arm)
+    said = []
+    if asked not in ("", began.start):
+        said.append(
+            f"the run goes on: it began with {began.start or 'fresh weights'}, and --init {asked} has no effect"
+        )
+    if config.train.arm != began.arm:
+        said.append(f"the run goes on: its config.train.arm stays {began.arm!r}; {config.train.arm!r} has no effect")
+    return replace(config, train=kept), said
 
 
 def write_start(workdir: Path, lines: tuple[str, ...]) -> None:

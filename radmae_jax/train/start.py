@@ -21,7 +21,7 @@ from radmae_jax.convert.weights import (
     to_variables,
 )
 from radmae_jax.data.dataset import Dataset
-from radmae_jax.data.leakage import prove, read_seen, seen_of, write_seen
+from radmae_jax.data.leakage import FILE, prove, read_seen, seen_of, write_seen
 from radmae_jax.model.size import encoder_size
 from radmae_jax.train.saved import Saved, is_run, read_run, workdir_of
 from radmae_jax.train.state import State, mean_of
@@ -44,6 +44,8 @@ def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weigh
     # Weights of unknown making leave the run without the file: what it has seen is not known either.
     if not path or before is not None:
         write_seen(seen, workdir)
+    else:  # of a session that ended before its first checkpoint
+        (workdir / FILE).unlink(missing_ok=True)
     return given, [f"leakage: {leakage.said}"]
 
 

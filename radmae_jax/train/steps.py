@@ -79,11 +79,13 @@ def make_apply(
         denominator = jnp.maximum(jnp.sum(gathered.denominator), 1e-30)
         gradients = jax.tree.map(lambda g: g / denominator, gathered.gradients)
         norm = optax.tree.norm(gradients)
-        finite = jnp.isfinite(norm) & jnp.isfinite(jnp.sum(gathered.numerator))
         rate = jnp.asarray(schedule(state.step), jnp.float32)
         updates, moments = optimizer.update(gradients, state.moments, state.params)
         scales = layer_scales(state.params, layer_decay)
         params = jax.tree.map(lambda p, u, scale: p - rate * scale * u, state.params, updates, scales)
+
+        # The parameters too: a rate or a decay may overflow where the gradient does not.
+        finite = jnp.isfinite(norm) & jnp.isfinite(jnp.sum(gathered.numerator)) & jnp.isfinite(optax.tree.norm(params))
 
         def keep(new, old):
             return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)

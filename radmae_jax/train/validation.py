@@ -31,6 +31,10 @@ def validation_records(dataset: Dataset, config: Config) -> np.ndarray:
     if config.train.evaluate_every == 0:
         return np.empty(0, np.int32)
     records = dataset.records("validation")
+    if config.train.patience and not len(records):
+        raise ValueError(
+            f"config.train.patience is {config.train.patience}; no validation image takes part, so nothing is judged"
+        )
     order = np.random.default_rng([config.train.seed, _ORDER]).permutation(len(records))
     return np.sort(records[order[: config.train.evaluate_images]])
 
