@@ -85,7 +85,8 @@ def make_apply(
         params = jax.tree.map(lambda p, u, scale: p - rate * scale * u, state.params, updates, scales)
 
         # The parameters too: a rate or a decay may overflow where the gradient does not.
-        finite = jnp.isfinite(norm) & jnp.isfinite(jnp.sum(gathered.numerator)) & jnp.isfinite(optax.tree.norm(params))
+        sound = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)])
+        finite = jnp.isfinite(norm) & jnp.isfinite(jnp.sum(gathered.numerator)) & jnp.all(sound)
 
         def keep(new, old):
             return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
