@@ -11,7 +11,7 @@ from rich.console import Console
 
 from radmae_jax import __version__
 from radmae_jax.bench.commands import add_bench
-from radmae_jax.command import add_command, optional_config, write_figures
+from radmae_jax.command import add_command, optional_config, step_of, write_figures
 from radmae_jax.config import Config
 from radmae_jax.config_checks import validate
 from radmae_jax.config_file import from_arguments
@@ -247,8 +247,7 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
 def _reconstruct(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.evaluate.reconstruct import reconstruct
 
-    step = int(options.step) if options.step.isdigit() else options.step
-    done = reconstruct(options.workdir, options.files, options.out, step)
+    done = reconstruct(options.workdir, options.files, options.out, step_of(options.step))
     for number, path in enumerate(done.files, 1):
         print(f"image {number}: {path}")
     for path, reason in done.unreadable.items():

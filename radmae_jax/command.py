@@ -26,6 +26,11 @@ def write_figures(path: Path | None, figures: dict[str, Any]) -> None:
         path.write_text(to_json(figures, indent=2) + "\n")
 
 
+def step_of(text: str) -> int | str:
+    """The value of --step: a number, latest or best."""
+    return int(text) if text.isdigit() else text
+
+
 def optional_config(rest: list[str]) -> Config:
     """The Config of --config arguments; the defaults without any."""
     if not rest:

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 from absl import flags
@@ -57,9 +58,13 @@ def from_arguments(arguments: list[str]) -> Config:
 
 
 def _get_config(name: str, variant: str) -> ml_collections.ConfigDict:
-    path = find_config(name)
+    return run_file(find_config(name)).get_config(variant)
+
+
+def run_file(path: Path) -> Any:
+    """The module that a config or study file is, run anew."""
     spec = importlib.util.spec_from_file_location(f"radmae_config_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(variant)
+    return module

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from radmae_jax.command import add_command, write_figures
+from radmae_jax.command import add_command, step_of, write_figures
 
 _DIFFERENT = 5
 
@@ -53,7 +53,7 @@ def _convert(options: argparse.Namespace, rest: list[str]) -> int:
 
     done = convert(
         options.source, options.out, options.to, options.form,
-        step=int(options.step) if options.step.isdigit() else options.step,
+        step=step_of(options.step),
         encoder_only=options.part == "encoder",
         label=options.label,
         shape=Shape(options.patch, options.channels, options.table_side, options.positions),

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from radmae_jax.command import add_command, write_figures
+from radmae_jax.command import add_command, step_of, write_figures
 from radmae_jax.evaluate.resampling import LEVEL, RESAMPLES, Interval
 
 
@@ -28,7 +28,7 @@ def add_evaluate(commands: Any) -> None:
 def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.evaluate.evaluation import compare_arms, evaluate
 
-    step = int(options.step) if options.step.isdigit() else options.step
+    step = step_of(options.step)
     figures = {"level": options.level, "resamples": options.resamples}
     done, predicted = evaluate(options.runs, options.side, step, **figures)
     report = done.to_json()

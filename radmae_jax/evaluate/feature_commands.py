@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from radmae_jax.command import add_command, write_figures
+from radmae_jax.command import add_command, step_of, write_figures
 
 _TOO_MANY_BAD = 3
 
@@ -54,7 +54,7 @@ def _embed(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.progress import advancing
 
     manifest, records = records_of(options.manifest, options.side, options.split)
-    features = read_features(options.weights, options.pool, _step(options.step))
+    features = read_features(options.weights, options.pool, step_of(options.step))
     try:
         with advancing("images", len(records)) as advance:
             done = embed(
@@ -77,7 +77,7 @@ def _probe(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.progress import advancing
 
     cases = open_cases(options.manifest, options.label, options.side, options.budget, options.seed, options.split)
-    features = read_features(options.weights, options.pool, _step(options.step))
+    features = read_features(options.weights, options.pool, step_of(options.step))
     try:
         with advancing("images", cases.images) as advance:
             found = probe(options.weights, features, cases, options.root, options.max_unreadable, advance).report
@@ -111,7 +111,3 @@ def _refuse(options: argparse.Namespace, error: Any) -> int:
 
 def _percent(share: float | None) -> str:
     return "unknown" if share is None else f"{100 * share:.1f}"
-
-
-def _step(step: str) -> int | str:
-    return int(step) if step.isdigit() else step

@@ -1,12 +1,11 @@
 """A study file to its plan: arms, tasks, label budgets, seeds and learning rates, and the runs that these make."""
 
-import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from radmae_jax.config import Config
 from radmae_jax.config_checks import validate
-from radmae_jax.config_file import find_config
+from radmae_jax.config_file import find_config, run_file
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,7 @@ class Run:
 def read_study(name: str, given: Given) -> Study:
     """The Study that FILE's get_study(given) returns; names are found as those of --config."""
     path = find_config(name)
-    spec = importlib.util.spec_from_file_location(f"radmae_study_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = run_file(path)
     if not hasattr(module, "get_study"):
         raise ValueError(f"{path} is no study: it has no get_study(given)")
     return module.get_study(given)
