@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,8 @@ class Identity:
 
 @dataclass(frozen=True)
 class Keys:
-    """32 hexadecimal digits each. `source` says what stands for the patient: "id", "study" or "file"."""
+    """32 hexadecimal digits each. `source` says what stands for the patient: "issuer" (its PatientID and who issued
+    it), "id" (the PatientID alone), "study" or "file"."""
 
     patient: str
     study: str
@@ -36,7 +38,8 @@ def keys(identity: Identity, path: str, salt: bytes) -> Keys:
     """
     study = _keyed(salt, "study", identity.study_uid) if identity.study_uid else _keyed(salt, "file", path)
     if identity.patient_id:
-        return Keys(patient_key(identity.issuer, identity.patient_id, salt), study, "id")
+        of_patient = patient_key(identity.issuer, identity.patient_id, salt)
+        return Keys(of_patient, study, "issuer" if identity.issuer else "id")
     return Keys(study, study, "study" if identity.study_uid else "file")
 
 
@@ -49,9 +52,19 @@ def study_key(study_uid: str, salt: bytes) -> str:
     return _keyed(salt, "study", study_uid)
 
 
-def fingerprint(salt: bytes) -> str:
-    """What tells one key from another and nothing else of it, 16 hexadecimal digits."""
-    return _keyed(salt, "fingerprint")[:16]
+def fingerprint(salt: bytes, sources: Iterable[str], root: str) -> str:
+    """What must be equal for patients of two manifests to be comparable, such as "0123456789abcdef:id+study".
+
+    Args:
+      sources: what stands for patients, each of `Keys.source` or "labels" (a labels file): one person has another key
+        by each of them.
+      root: the source, which keys of files depend on.
+
+    It tells one salt, or root, from another and nothing else of it.
+    """
+    sources = sorted(set(sources))
+    parts = ("fingerprint", root) if "file" in sources else ("fingerprint",)
+    return f"{_keyed(salt, *parts)[:16]}:{'+'.join(sources)}"
 
 
 def _keyed(salt: bytes, *parts: str) -> str:

@@ -29,7 +29,7 @@ NOT_IMAGES = frozenset((
     ".yaml", ".yml", ".zip",
 ))
 # fmt: on
-ROW = (*COLUMNS.names, "identity")  # identity: "id", "study", "file", what stands for the patient
+ROW = (*COLUMNS.names, "identity")  # what stands for the patient, see identity.Keys
 log = logging.getLogger(__name__)
 
 
@@ -125,16 +125,16 @@ def index(
             for name, values in joined.columns.items():
                 own_values = columns.get(name, [None] * len(standing_in))
                 columns[name] = [new if new is not None else old for new, old in zip(values, own_values, strict=True)]
+        given = joined.columns.get("patient") if joined else None
+        if given is not None:
+            standing_in = ["labels" if new is not None else old for new, old in zip(given, standing_in, strict=True)]
         extra = [pa.field(name, pa.string()) for name in columns if name not in COLUMNS.names]
         table = pa.Table.from_pydict(columns, schema=pa.schema([*COLUMNS, *extra]))
         write_quarantine(bad, manifest)
-        write_manifest(table, manifest, source, fingerprint(salt))
+        write_manifest(table, manifest, source, fingerprint(salt, standing_in, str(source)))
         journal.remove()
     finally:
         journal.close()
-    given = joined.columns.get("patient") if joined else None
-    if given is not None:
-        standing_in = ["id" if new is not None else old for new, old in zip(given, standing_in, strict=True)]
     hashes = Counter(value for value in columns["pixel_hash"] if value is not None)
     share = len(bad) / len(results)
     summary = IndexSummary(
@@ -144,7 +144,7 @@ def index(
         patients=len(set(columns["patient"])),
         studies=len(set(columns["study"])),
         largest_patient=max(Counter(columns["patient"]).values(), default=0),
-        without_patient_id=sum(what != "id" for what in standing_in),
+        without_patient_id=sum(what in ("study", "file") for what in standing_in),
         duplicates=sum(count - 1 for count in hashes.values()),
         ignored=ignored,
         resumed=resumed,

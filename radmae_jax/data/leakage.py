@@ -20,7 +20,8 @@ class Seen:
 
     patients: frozenset[str]  # keyed hashes
     images: frozenset[str]  # pixel hashes
-    keys: frozenset[str]  # fingerprints of the keys that patients are hashed with, see `_key`
+    keys: frozenset[str]  # how patients are keyed, see `_key`
+    hashed: bool = True  # whether the pixels of every image are known; not where only headers were indexed
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,23 @@ class Leakage:
     """How far it is known that no test patient and no test image was trained on; the keys of its JSON report."""
 
     patients_on_two_sides: int
-    images_on_two_sides: int
+    images_on_two_sides: int | None  # by their pixels; None where some were indexed without
     pretraining: str  # none: it began fresh | proven: nothing shared | unproven: not known what it was trained on
     seen_patients: int | None  # that it was trained with or chosen by
     shared_patients: int | None  # of them on the test side
-    shared_images: int | None  # likewise, by their pixels
+    shared_images: int | None  # likewise, by their pixels; None where those of some are not known
     said: str
 
 
 def seen_of(manifest: Manifest, records: np.ndarray, before: Seen | None = None) -> Seen:
     """The patients and images of some records, and those that were seen before."""
-    patients, hashes = manifest.patients, manifest.pixel_hashes
-    images = frozenset(h for h in (hashes[r] for r in records.tolist()) if h is not None)
-    seen = Seen(frozenset(patients[r] for r in records.tolist()), images, frozenset([_key(manifest)]))
+    patients = frozenset(manifest.patients[r] for r in records.tolist())
+    hashes = [manifest.pixel_hashes[r] for r in records.tolist()]
+    images, hashed = frozenset(h for h in hashes if h is not None), None not in hashes
+    keys = frozenset([_key(manifest)])
     if before is None:
-        return seen
-    return Seen(seen.patients | before.patients, seen.images | before.images, seen.keys | before.keys)
+        return Seen(patients, images, keys, hashed)
+    return Seen(patients | before.patients, images | before.images, keys | before.keys, hashed and before.hashed)
 
 
 def write_seen(seen: Seen, workdir: Path) -> None:
@@ -52,7 +54,7 @@ def write_seen(seen: Seen, workdir: Path) -> None:
     rows = max(len(patients), len(images))
     columns = [values + [None] * (rows - len(values)) for values in (patients, images)]
     table = pa.table(columns, schema=_SCHEMA)
-    facts = {"radmae": json.dumps({"keys": sorted(seen.keys)})}
+    facts = {"radmae": json.dumps({"keys": sorted(seen.keys), "hashed": seen.hashed})}
     write_atomically(table.replace_schema_metadata(facts), workdir / FILE)
 
 
@@ -62,10 +64,10 @@ def read_seen(workdir: Path) -> Seen | None:
     if not path.exists():
         return None
     table, facts = read_with_facts(path)
-    if table.column_names != _SCHEMA.names or "keys" not in facts:
+    if table.column_names != _SCHEMA.names or not {"keys", "hashed"} <= facts.keys():
         raise ValueError(f"{path} does not say what a run was trained on")
     patients, images = (frozenset(v for v in table[name].to_pylist() if v is not None) for name in _SCHEMA.names)
-    return Seen(patients, images, frozenset(facts["keys"]))
+    return Seen(patients, images, frozenset(facts["keys"]), bool(facts["hashed"]))
 
 
 def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -> Leakage:
@@ -79,12 +81,16 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
     Raises LeakageError where it has seen test patients, or images with the same pixels as test images.
     """
     test = split.records("test").tolist()
-    sides = "no patient and no image is on two sides of the split"
+    if None in manifest.pixel_hashes:
+        sides = "no patient is on two sides of the split (of images nobody knows: some were indexed without pixels)"
+        straddling = None
+    else:
+        sides, straddling = "no patient and no image is on two sides of the split", 0
     if seen is None and not given:
-        return Leakage(0, 0, "none", None, None, None, f"{sides}; training began with fresh weights")
+        return Leakage(0, straddling, "none", None, None, None, f"{sides}; training began with fresh weights")
     if seen is None:
         said = f"{sides}; what the given weights were trained on is not known: test images may have been among it"
-        return Leakage(0, 0, "unproven", None, None, None, said)
+        return Leakage(0, straddling, "unproven", None, None, None, said)
     patients = {manifest.patients[r] for r in test} & seen.patients
     images = {h for h in (manifest.pixel_hashes[r] for r in test) if h is not None} & seen.images
     if patients or images:
@@ -93,21 +99,22 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
             "on already, by the pixels or the patients' keys: pre-train on the split that is tested on "
             "(config.data.split)"
         )
-    comparable = seen.keys == {_key(manifest)}
-    hashed = all(manifest.pixel_hashes[r] is not None for r in test)
-    if comparable:
-        images_too = "" if hashed else " (images were indexed without pixels, so only patients were compared)"
+    hashed = seen.hashed and all(manifest.pixel_hashes[r] is not None for r in test)
+    shared = 0 if hashed else None
+    if seen.keys == {_key(manifest)}:
+        images_too = "" if hashed else " (some images were indexed without pixels, so only patients were compared)"
         whole = "trained with or chosen by, pre-training included," if given else "trained with or chosen by"
         said = f"{sides}; none of the {len(seen.patients):,} patients that were {whole} is a test patient{images_too}"
-        return Leakage(0, 0, "proven" if given else "none", len(seen.patients), 0, 0, said)
+        return Leakage(0, straddling, "proven" if given else "none", len(seen.patients), 0, shared, said)
+    images_too = "" if hashed else "; the pixels of some images are not known"
     said = (
-        f"{sides}; patients of pre-training are hashed with another key and cannot be compared; none of the "
-        f"{len(seen.images):,} images seen has the pixels of a test image"
+        f"{sides}; patients of pre-training are keyed otherwise (by another salt, or other identifiers) and cannot be "
+        f"compared; none of the {len(seen.images):,} images seen has the pixels of a test image{images_too}"
     )
-    return Leakage(0, 0, "unproven", len(seen.patients), None, 0, said)
+    return Leakage(0, straddling, "unproven", len(seen.patients), None, shared, said)
 
 
 def _key(manifest: Manifest) -> str:
-    """What must be equal for patients of two manifests to be comparable: the key's fingerprint, or, where a manifest
-    from before it was stored does not know it, the manifest itself."""
+    """What must be equal for patients of two manifests to be comparable: how they are keyed, or, where a manifest from
+    before it was stored does not know it, the manifest itself."""
     return manifest.key or manifest.hash

@@ -51,7 +51,7 @@ class Manifest:
     path: Path
     source: Path
     hash: str  # of what decides batches and splits: paths, sizes, patients, pixel hashes
-    key: str = ""  # fingerprint of the key that patients are hashed with; "" where it is not known
+    key: str = ""  # how patients are keyed, see identity.fingerprint; "" where it is not known
 
     def __len__(self) -> int:
         return self.table.num_rows

@@ -316,7 +316,7 @@ def test_walk_is_sorted_and_leaves_out_what_it_is_told(source):
 def test_keys_depend_on_issuer_salt_and_kind():
     salt = bytes(32)
     both = keys(Identity("A", "1", "9.9"), "x", salt)
-    assert both.source == "id" and len(both.patient) == len(both.study) == 32
+    assert both.source == "issuer" and len(both.patient) == len(both.study) == 32
     assert keys(Identity("B", "1", "9.9"), "x", salt).patient != both.patient
     assert keys(Identity("A1", "", "9.9"), "x", salt).patient not in (both.patient, None)
     assert keys(Identity("", "A1", ""), "x", salt).patient != both.patient
@@ -365,6 +365,6 @@ def test_examine_answers_in_plain_values(source):
     context = {"source": str(source), "salt": bytes(32).hex(), "headers_only": False}
     answer = examine("sub/0.dcm", context)
     assert json.loads(json.dumps(answer)) == answer
-    assert answer["row"][0] == "sub/0.dcm" and answer["row"][-1] == "id" and len(answer["row"]) == len(COLUMNS) + 1
+    assert answer["row"][0] == "sub/0.dcm" and answer["row"][-1] == "issuer" and len(answer["row"]) == len(COLUMNS) + 1
     assert examine("bad2.dcm", context) == {"bad": ["not_dicom", "no DICOM element"]}
     assert examine("bad6.dcm", context) == {"bad": ["unreadable", "FileNotFoundError"]}

@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
+from radmae_jax.data.identity import fingerprint
 from radmae_jax.data.index import index
 from radmae_jax.data.leakage import FILE, Seen, prove, read_seen, seen_of, write_seen
 from radmae_jax.data.manifest import Manifest, read_manifest
@@ -105,6 +107,27 @@ def test_the_fingerprint_tells_keys_apart_and_nothing_else(indexed, tmp_path):
     path = tmp_path / "again.parquet"
     index(indexed.source, path, workers=1, show_progress=False)
     other = read_manifest(path)
-    assert len(indexed.key) == 16 and other.key not in ("", indexed.key)
+    (ours, sources), (theirs, other_sources) = indexed.key.split(":"), other.key.split(":")
+    assert (sources, other_sources) == ("labels", "file") and len(ours) == 16 and ours != theirs
     salt = Path(f"{path}.salt").read_bytes()
-    assert other.key.encode() not in salt and other.key not in salt.hex()
+    assert theirs.encode() not in salt and theirs not in salt.hex()
+
+
+def test_patients_are_compared_where_they_are_keyed_alike_only():
+    """One salt: a person has another key by PatientID, with an issuer, by a labels file, and by a file's path."""
+    salt = bytes(range(32))
+    ways = [["id"], ["issuer"], ["labels"], ["study"], ["file"], ["id", "study"]]
+    assert len({fingerprint(salt, sources, "a") for sources in ways}) == len(ways)
+    assert fingerprint(salt, ["study", "id", "id"], "a") == fingerprint(salt, ["id", "study"], "b")
+    assert fingerprint(salt, ["file"], "a") != fingerprint(salt, ["file"], "b")
+
+
+def test_images_without_pixel_hashes_are_not_called_compared(indexed, split):
+    place = indexed.table.column_names.index("pixel_hash")
+    unknown = pa.array([None] * len(indexed), pa.string())
+    blind = replace(indexed, table=indexed.table.set_column(place, "pixel_hash", unknown))
+    for manifest, seen_with in ((blind, blind), (blind, indexed), (indexed, blind)):
+        proof = prove(manifest, split, _seen(seen_with, split, "train"), given=True)
+        assert (proof.pretraining, proof.shared_patients, proof.shared_images) == ("proven", 0, None)
+        assert proof.images_on_two_sides == (None if manifest is blind else 0) and "only patients" in proof.said
+    assert "of images nobody knows" in prove(blind, split, None, given=False).said
