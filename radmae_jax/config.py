@@ -96,8 +96,8 @@ class Task:
     labels: tuple[str, ...] = ()
     # classify: of each label, its values in the order of the outputs; empty: those of the training records, sorted
     classes: tuple[tuple[str, ...], ...] = ()
-    # classify: at most so many training records of each label, dealt evenly over its classes, a smaller number being
-    # part of a larger one; 0: all that are known
+    # classify: so many training records of each label, dealt evenly over its classes, a smaller number being part of a
+    # larger one; 0: all that are known
     budget: int = 0
     budget_seed: int = 0  # which ones
     balance: bool = False  # classify: images weigh as the inverse of their class's frequency among the training records

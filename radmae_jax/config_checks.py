@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ml_collections
 
-from radmae_jax.config import Augment, Config
+from radmae_jax.config import Augment, Config, Loss
 from radmae_jax.plain import from_dict
 
 _CHOICES = {
@@ -130,7 +130,7 @@ def _check_task(config: Config) -> None:
     task, train = config.task, config.train
     if task.kind == "reconstruct":
         # What would silently do nothing is refused.
-        for name in ("labels", "classes", "budget", "balance", "smoothing", "drop_path"):
+        for name in ("labels", "classes", "budget", "budget_seed", "balance", "smoothing", "drop_path"):
             if value := getattr(task, name):
                 raise ValueError(f"config.task.{name} is {value!r}; it is for config.task.kind 'classify'")
         if config.optim.layer_decay != 1.0:
@@ -138,6 +138,10 @@ def _check_task(config: Config) -> None:
         if config.augment != Augment():
             raise ValueError(f"config.augment is {config.augment}; images that are reconstructed are not augmented")
     else:
+        if config.loss != Loss():
+            raise ValueError(f"config.loss is {config.loss}; classifiers are trained by cross-entropy, leave it alone")
+        if task.budget_seed and not task.budget:
+            raise ValueError(f"config.task.budget_seed is {task.budget_seed} without config.task.budget")
         if not task.labels:
             raise ValueError("config.task.labels is (); with config.task.kind 'classify' it must name label columns")
         if len(set(task.labels)) < len(task.labels) or "" in task.labels:

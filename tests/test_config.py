@@ -55,6 +55,12 @@ def test_overrides_have_the_types_of_the_schema():
             ],
             r"task.classes of 'x' is \('a',\); there must be at least 2",
         ),
+        (["--config=demo", "--config.task.budget_seed=1"], "budget_seed is 1; it is for config.task.kind 'classify'"),
+        (
+            ["--config=demo:finetune", "--config.task.budget_seed=1"],
+            "config.task.budget_seed is 1 without config.task.budget",
+        ),
+        (["--config=demo:finetune", "--config.loss.norm_pix=True"], "classifiers are trained by cross-entropy"),
         (["--config=demo", "--config.bins.lengths=('a', 'b')"], "it must be a tuple of whole numbers"),
         (["--config=poster_finetune"], r"variant '': '' is not known; poster_finetune has task=arc\|fmd\|frac\|all"),
         (["--config=demo", "stray"], "not understood: stray"),

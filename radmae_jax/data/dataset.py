@@ -22,13 +22,11 @@ class Archive:
     classes: tuple[tuple[str, ...], ...]  # of each of the task's T labels, in the order of their codes
     # int32 [N, T], codes into `classes`; -1 unknown, or of a training record beyond the label budget
     labels: np.ndarray
-    train_images: int  # see config.data
+    training: np.ndarray  # int32, ascending: the training side, as far as config.data.train_images lets it take part
 
     def records(self, side: str) -> np.ndarray:
         """int32, ascending: the records of one side that take part; with labels those that have one at least."""
-        records = self.split.records(side)
-        if side == "train" and self.train_images:
-            records = first_patients(self.manifest, records, self.train_images)
+        records = self.training if side == "train" else self.split.records(side)
         return records[np.any(self.labels[records] >= 0, axis=1)] if self.classes else records
 
     def class_images(self) -> tuple[np.ndarray, ...]:
@@ -65,8 +63,8 @@ class Dataset(Archive):
 def open_archive(config: Config) -> Archive:
     """Reads the manifest and its split, which is made and stored beside it if there is none yet.
 
-    Errors: ValueError for a label column that does not exist, fewer than two classes among the training records, or
-    one that `config.task.classes` does not name.
+    Errors: ValueError for a label column that does not exist, fewer than two classes among the training records, one
+    that `config.task.classes` does not name, or more labels asked for than there are.
     """
     if not config.data.manifest:
         raise ValueError("config.data.manifest is empty; it must name the Parquet file that `radmae index` wrote")
@@ -77,23 +75,28 @@ def open_archive(config: Config) -> Archive:
             raise FileNotFoundError(f"config.data.split is {config.data.split}: no such file; `radmae split` makes one")
         write_split(make_split(manifest), split_path)
     split = read_split(split_path, manifest)
-    task, images = config.task, config.data.train_images
+    task, train = config.task, split.records("train")
+    if config.data.train_images:
+        try:
+            train = first_patients(manifest, train, config.data.train_images)
+        except ValueError as error:
+            raise ValueError(f"config.data.train_images is {config.data.train_images}: {error}") from None
     if task.kind != "classify":
-        return Archive(manifest, split, (), np.empty((len(manifest), 0), np.int32), images)
-    read = [_label(task, at, manifest, split) for at in range(len(task.labels))]
+        return Archive(manifest, split, (), np.empty((len(manifest), 0), np.int32), train)
+    read = [_label(task, at, manifest, train) for at in range(len(task.labels))]
     classes, labels = tuple(names for names, _ in read), np.stack([codes for _, codes in read], axis=1)
-    return Archive(manifest, split, classes, labels, images)
+    return Archive(manifest, split, classes, labels, train)
 
 
-def _label(task: Task, at: int, manifest: Manifest, split: Split) -> tuple[tuple[str, ...], np.ndarray]:
-    """The classes of a label and every record's code, int32 [N]. On other sides, what is no class is unknown."""
+def _label(task: Task, at: int, manifest: Manifest, train: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """The classes of a label among the training records, and every record's code, int32 [N]: unknown beyond the label
+    budget, and on other sides what is no class."""
     label = task.labels[at]
     try:
         names = manifest.label_names(label)
     except ValueError as error:
         raise ValueError(f"config.task.labels is {task.labels}: {error}") from None
     codes = manifest.labels(label)
-    train = split.records("train")
     training = codes[train]
     trained = tuple(names[code] for code in np.unique(training[training >= 0]))
     classes = task.classes[at] if task.classes else trained
@@ -112,8 +115,11 @@ def _label(task: Task, at: int, manifest: Manifest, split: Split) -> tuple[tuple
     to_class = np.array([*(place.get(name, -1) for name in names), -1], np.int32)  # the last is unknown's
     coded = to_class[codes]
     if task.budget:
-        beyond = np.setdiff1d(train, label_budget(manifest, split, label, task.budget, task.budget_seed))
-        coded[beyond] = -1
+        try:
+            dealt = label_budget(manifest, train, label, task.budget, task.budget_seed)
+        except ValueError as error:
+            raise ValueError(f"config.task.budget: {error}") from None
+        coded[np.setdiff1d(train, dealt)] = -1
     return classes, coded
 
 
@@ -148,7 +154,7 @@ def open_dataset(config: Config) -> Dataset:
         split=archive.split,
         classes=archive.classes,
         labels=archive.labels,
-        train_images=archive.train_images,
+        training=archive.training,
         table=table,
         bucket=bucket,
         beyond=beyond,

@@ -211,17 +211,16 @@ def first_patients(manifest: Manifest, records: np.ndarray, images: int) -> np.n
     return records[np.isin(of, taken)]
 
 
-def label_budget(manifest: Manifest, split: Split, label: str, n: int, seed: int) -> np.ndarray:
-    """int32 [n], ascending: training records with a known `label`, about equally many of every class.
+def label_budget(manifest: Manifest, records: np.ndarray, label: str, n: int, seed: int) -> np.ndarray:
+    """int32 [n], ascending: those of some training records with a known `label`, about equally many of every class.
 
     Budgets are nested: a smaller n is a subset of a larger one under the same seed. Classes are shuffled by `seed`
     and take turns; one that runs out drops out. Errors: ValueError where n exceeds what is there.
     """
     codes = manifest.labels(label)
-    train = split.records("train")
-    known = train[codes[train] >= 0]
+    known = records[codes[records] >= 0]
     if not 1 <= n <= len(known):
-        raise ValueError(f"budget of {n} images: {len(known)} training images have a known {label}")
+        raise ValueError(f"budget of {n} images: {len(known)} of {len(records)} training images have a known {label}")
     shuffled = np.random.default_rng(seed).permutation(known)
     turn = np.zeros(len(shuffled), np.int64)  # how many of its class come before
     for code in np.unique(codes[shuffled]).tolist():

@@ -46,9 +46,11 @@ def convert(
       source: a run (its work directory, `checkpoints` or one step), or a file or directory of weights.
       form: the format of weights that come from elsewhere; empty: seen from the names.
       step: of a run: a saved step, "latest" or "best".
-      label: of a run of several labels: the one whose head is written.
+      label: of a run of several labels: the one whose head is written; not with `encoder_only`.
     """
     known, shape = known or Known(), shape or Shape()
+    if label and encoder_only:
+        raise ValueError(f"--label {label} chooses a head, --part encoder has none")
     if is_run(source) and not form:
         if known != Known():
             raise ValueError(f"{source} is a run: heads, mean and deviation are known of it")

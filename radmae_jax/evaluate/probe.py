@@ -173,7 +173,7 @@ def open_cases(
     opened, sides = archive.manifest, archive.split
     codes = opened.labels(label)
     train = sides.records("train")
-    train = label_budget(opened, sides, label, budget, seed) if budget else train[codes[train] >= 0]
+    train = label_budget(opened, train, label, budget, seed) if budget else train[codes[train] >= 0]
     trained = np.unique(codes[train])
     classes = tuple(opened.label_names(label)[code] for code in trained)
     if len(classes) < 2:

@@ -16,7 +16,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from radmae_jax.config import Model
 from radmae_jax.plain import to_dict
-from radmae_jax.train.premises import Premises
+from radmae_jax.train.premises import SETTINGS, Premises
 from radmae_jax.train.state import State
 from radmae_jax.train.watch import Tally
 
@@ -58,7 +58,7 @@ def save(
     manager: ocp.CheckpointManager, state: State, premises: Premises, tally: Tally, step: int,
     validation: dict[str, float] | None,
 ) -> None:  # fmt: skip
-    """Starts an asynchronous save of the state after `step` steps.
+    """Starts an asynchronous save of the state after `step` steps, in place of one that is there.
 
     Args:
       tally: what the run's limits have counted so far.
@@ -73,6 +73,8 @@ def save(
     }
     if validation is not None and not all(math.isfinite(figure) for figure in validation.values()):
         validation = None
+    if step in manager.all_steps():
+        manager.delete(step)
     manager.save(
         step,
         args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)),
@@ -134,8 +136,9 @@ def check_premises(manager: ocp.CheckpointManager, premises: Premises, step: int
     saved["model"] = newer | saved["model"]
     for field in asked:
         if saved.get(field) != asked[field]:
+            meaning = f" ({SETTINGS[field]})" if field in SETTINGS else ""
             raise CheckpointError(
-                f"checkpoint {step} was made with {field} = {_short(saved.get(field))}, this run has "
+                f"checkpoint {step} was made with {field}{meaning} = {_short(saved.get(field))}, this run has "
                 f"{_short(asked[field])}; use another --workdir, or the old setting"
             )
 

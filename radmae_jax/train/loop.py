@@ -20,7 +20,7 @@ from radmae_jax.train import checkpoint, sharding
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.premises import Premises, premises_of
 from radmae_jax.train.programs import Programs, compile_programs, table_of
-from radmae_jax.train.session import Profile, changes, keep_start, stop_signals, write_config, write_start
+from radmae_jax.train.session import Profile, about, changes, keep_start, stop_signals, write_config, write_start
 from radmae_jax.train.start import begin, choose_start
 from radmae_jax.train.state import Gathered, State
 from radmae_jax.train.task import objective_of
@@ -100,9 +100,12 @@ def train_run(
         watch = Watch(config, writer, len(schedule.records), tally)
         programs, step, interrupted = [], first_step, False
         try:
-            for line in [*said, *changes(workdir, config), *_about(dataset, config)]:
+            for line in [*said, *changes(workdir, config), *about(dataset, config)]:
                 writer.say(line)
-            if first_step >= last_step or watch.out_of_patience:
+            every = _steps_between(config.train.evaluate_every, schedule.steps_per_epoch)
+            # An evaluation that was due broke off: the checkpoint was saved without it.
+            missed = len(evaluated) > 0 and _due(first_step, every, last_step) and tally.evaluated < first_step
+            if (first_step >= last_step and not missed) or watch.out_of_patience:
                 early = ", and it stopped early" if watch.out_of_patience else ""
                 writer.say(f"nothing to do: step {first_step} of {last_step} is done{early}")
             else:
@@ -127,8 +130,14 @@ def train_run(
                             writer.say(f"start: {line}")
                 write_config(workdir, config)
                 validation = Validation(config, objective, dataset, calls, mesh, compiled, writer, evaluated)
-                run = _Run(config, workdir, dataset, calls, mesh, compiled, manager, premises, validation, watch, shown)
-                step, interrupted = run.train(state, first_step, last_step, profile)
+                run = _Run(
+                    config, workdir, dataset, calls, mesh, compiled, manager, premises, validation, watch, shown, every
+                )  # fmt: skip
+                if missed:
+                    run.evaluate_and_save(state, first_step)
+                if first_step < last_step and not watch.out_of_patience:
+                    step, interrupted = run.train(state, first_step, last_step, profile)
+                manager.wait_until_finished()
         finally:
             writer.close()
     return Outcome(
@@ -153,6 +162,7 @@ class _Run:
     validation: Validation
     watch: Watch
     shown: np.ndarray  # records of the panels
+    every: int  # steps between evaluations
 
     def train(self, state: State, first_step: int, last_step: int, profile: bool) -> tuple[int, bool]:
         """Walks the steps; returns the last one done, and whether a signal ended the walk early."""
@@ -162,8 +172,6 @@ class _Run:
             try:
                 with self._elements(first_step, last_step) as elements:
                     watch.restart_clock()
-                    every = train.evaluate_every
-                    every = every if every >= 0 else -every * self.calls.schedule.steps_per_epoch
                     for step in range(first_step + 1, last_step + 1):
                         trace.step(step - first_step, train.profile_steps)
                         state, gathered, now = self._step(state, gathered, elements, step)
@@ -171,18 +179,17 @@ class _Run:
                         if earlier is not None:
                             watch.settle(earlier)  # its report arrives while this step runs
                         stop = bool(stopping)  # asked once: a signal may come while a checkpoint or picture is made
-                        evaluate = len(self.validation.records) > 0 and _due(step, every, last_step)
+                        evaluate = len(self.validation.records) > 0 and _due(step, self.every, last_step)
                         draw = len(self.shown) > 0 and _due(step, train.panels_every, last_step)
                         save = evaluate or stop or step == last_step or _due(step, train.checkpoint_every, last_step)
                         if save or draw:
                             settled, pending = pending, None
                             watch.settle(settled)  # a checkpoint waits for the step's own verdict
-                        if save:
-                            figures = self._evaluate(state, step) if evaluate else None
-                            if figures and step % every == 0:  # one at the end of a session says nothing of patience
-                                watch.judge(self.validation.objective.goodness(figures))
-                            self._save(state, step, figures)
-                            saved = step
+                        if evaluate:
+                            self.evaluate_and_save(state, step)
+                        elif save:
+                            self._save(state, step, None)
+                        saved = step if save else saved
                         if draw and self.programs.predict:
                             draw_state(
                                 self.config, self.dataset, self.mesh, self.programs.predict, self.shown, state, step,
@@ -265,11 +272,14 @@ class _Run:
         epoch = (step - 1) // self.calls.schedule.steps_per_epoch
         return state, gathered, Pending(step, epoch, report, waited, padded, records)
 
-    def _evaluate(self, state: State, step: int) -> dict[str, float]:
+    def evaluate_and_save(self, state: State, step: int) -> None:
+        """An evaluation, and a checkpoint that has its figures."""
+        objective = self.validation.objective
         figures = self.validation.figures(state, step)
         self.watch.validation = figures
-        self.watch.writer.validation(step, figures, self.validation.objective.describe(figures))
-        return figures
+        self.watch.writer.validation(step, figures, objective.describe(figures))
+        self.watch.judge(step, objective.goodness(figures), due=step % self.every == 0)
+        self._save(state, step, figures)
 
     def _save(self, state: State, step: int, figures: dict[str, float] | None) -> None:
         checkpoint.save(self.manager, state, self.premises, self.watch.tally, step, figures)
@@ -280,20 +290,6 @@ def _due(step: int, every: int, last: int) -> bool:
     return every > 0 and (step % every == 0 or step == last)
 
 
-def _about(dataset: Dataset, config: Config) -> list[str]:
-    """What people should know of the data before it is trained on."""
-    told = []
-    train, validation = (dataset.labels[dataset.records(side)] for side in ("train", "validation"))
-    for at, (label, classes) in enumerate(zip(config.task.labels, dataset.classes, strict=True)):
-        told.append(
-            f"{label}: {len(classes)} classes, {', '.join(classes)}; known of {np.sum(train[:, at] >= 0):,} train and "
-            f"{np.sum(validation[:, at] >= 0):,} validation images"
-        )
-    out = [f"{dataset.left_out(side):,} {side}" for side in ("train", "validation") if dataset.left_out(side)]
-    if out:
-        why = "beyond config.data.train_images or without a label that is asked for"
-        told.append(f"left out, {why}: {' and '.join(out)} images")
-    if dataset.beyond:
-        treated = {"downscale": "made smaller to fit it", "extra": "in buckets of their own"}
-        told.append(f"{dataset.beyond:,} images are beyond the largest bucket and {treated[config.bins.beyond]}")
-    return told
+def _steps_between(every: int, steps_per_epoch: int) -> int:
+    """Steps between evaluations: config.train.evaluate_every, which may say epochs."""
+    return every if every >= 0 else -every * steps_per_epoch

@@ -12,6 +12,16 @@ from radmae_jax.data.optimum import Edges
 from radmae_jax.data.schedule import VERSION
 from radmae_jax.plain import to_dict
 
+# Where a premise is not a setting by its own name: what is to be set, or was changed.
+SETTINGS = {
+    "labels": "config.task.labels",
+    "classes": "config.task.classes, or the classes of the training images",
+    "budget": "config.task.budget",
+    "budget_seed": "config.task.budget_seed",
+    "train_images": "config.data.train_images",
+    "codes": "the labels of the manifest's images",
+    "averaged": "config.optim.ema, above 0 or not",
+}
 _COMPUTED_BY = ("dtype", "attention", "remat", "unroll")  # how the model is computed, not what it is
 
 
@@ -23,9 +33,11 @@ class Premises:
     task: str = field(default="reconstruct", kw_only=True)
     labels: tuple[str, ...] = field(default=(), kw_only=True)
     classes: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
+    budget: int = field(default=0, kw_only=True)
+    budget_seed: int = field(default=0, kw_only=True)
+    train_images: int = field(default=0, kw_only=True)
     # Hash of every record's classes, a label budget taken into account; the manifest's does not cover them.
     codes: str = field(default="", kw_only=True)
-    train_images: int = field(default=0, kw_only=True)
     averaged: bool = field(default=False, kw_only=True)  # whether a running mean of the parameters is kept
     schedule_version: int
     seed: int
@@ -72,7 +84,9 @@ def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premi
         task=config.task.kind,
         labels=config.task.labels,
         classes=dataset.classes,
-        codes=hashlib.sha256(codes.tobytes()).hexdigest() if codes.size else "",
+        budget=config.task.budget,
+        budget_seed=config.task.budget_seed,
         train_images=config.data.train_images,
+        codes=hashlib.sha256(codes.tobytes()).hexdigest() if codes.size else "",
         averaged=config.optim.ema > 0,
     )

@@ -68,6 +68,14 @@ def read_run(path: str | Path, step: int | str = "latest") -> Saved:
     return Saved(config, chosen, model[used], model["tables"], premises, read_start_lines(workdir))
 
 
+def chosen_step(path: str | Path, step: int | str = "latest") -> int:
+    """The step that `read_run` would read; errors likewise."""
+    workdir, named = _resolve(Path(path))
+    objective = objective_of(read_json(workdir / "config.json"))
+    with checkpoint.open_reader(workdir, objective.goodness) as manager:
+        return _step(manager, step if named is None else named, workdir)
+
+
 def _resolve(path: Path) -> tuple[Path, int | None]:
     """The work directory of a path, and the step that the path names."""
     if (path / "config.json").exists():

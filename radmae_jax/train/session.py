@@ -8,10 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from radmae_jax.config import Config
 from radmae_jax.config_checks import read_json
+from radmae_jax.data.dataset import Dataset
 from radmae_jax.plain import differences, to_dict
+
+_START = "start.json"
 
 
 class Profile:
@@ -90,12 +94,17 @@ def keep_start(workdir: Path, config: Config) -> tuple[Config, list[str]]:
 
 def write_start(workdir: Path, lines: tuple[str, ...]) -> None:
     """WORKDIR/start.json: what was taken of given weights, for the model card."""
-    (workdir / "start.json").write_text(json.dumps(lines, indent=2) + "\n", encoding="utf-8")
+    (workdir / _START).write_text(json.dumps(lines, indent=2) + "\n", encoding="utf-8")
+
+
+def forget_start(workdir: Path) -> None:
+    """Removes what `write_start` wrote."""
+    (workdir / _START).unlink(missing_ok=True)
 
 
 def read_start_lines(workdir: Path) -> tuple[str, ...]:
     """What `write_start` wrote; () for a run that began fresh."""
-    path = workdir / "start.json"
+    path = workdir / _START
     return tuple(map(str, json.loads(path.read_text(encoding="utf-8")))) if path.exists() else ()
 
 
@@ -104,3 +113,22 @@ def write_config(workdir: Path, config: Config) -> None:
     temporary = workdir / ".config.json"
     temporary.write_text(json.dumps(to_dict(config), indent=2) + "\n")
     temporary.replace(workdir / "config.json")
+
+
+def about(dataset: Dataset, config: Config) -> list[str]:
+    """What people should know of the data before it is trained on."""
+    told = []
+    train, validation = (dataset.labels[dataset.records(side)] for side in ("train", "validation"))
+    for at, (label, classes) in enumerate(zip(config.task.labels, dataset.classes, strict=True)):
+        told.append(
+            f"{label}: {len(classes)} classes, {', '.join(classes)}; known of {np.sum(train[:, at] >= 0):,} train and "
+            f"{np.sum(validation[:, at] >= 0):,} validation images"
+        )
+    out = [f"{dataset.left_out(side):,} {side}" for side in ("train", "validation") if dataset.left_out(side)]
+    if out:
+        why = "beyond config.data.train_images or without a label that is asked for"
+        told.append(f"left out, {why}: {' and '.join(out)} images")
+    if dataset.beyond:
+        treated = {"downscale": "made smaller to fit it", "extra": "in buckets of their own"}
+        told.append(f"{dataset.beyond:,} images are beyond the largest bucket and {treated[config.bins.beyond]}")
+    return told

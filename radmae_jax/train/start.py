@@ -24,7 +24,10 @@ from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.leakage import FILE, prove, read_seen, seen_of, write_seen
 from radmae_jax.model.size import encoder_size
 from radmae_jax.train.saved import Saved, is_run, read_run, workdir_of
+from radmae_jax.train.session import forget_start
 from radmae_jax.train.state import State, mean_of
+
+TRAINED_BY = "trained by"  # of a recipe
 
 
 def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weights | None, list[str]]:
@@ -44,8 +47,10 @@ def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weigh
     # Weights of unknown making leave the run without the file: what it has seen is not known either.
     if not path or before is not None:
         write_seen(seen, workdir)
-    else:  # of a session that ended before its first checkpoint
-        (workdir / FILE).unlink(missing_ok=True)
+    else:
+        (workdir / FILE).unlink(missing_ok=True)  # of a session that ended before its first checkpoint
+    if not path:
+        forget_start(workdir)  # likewise
     return given, [f"leakage: {leakage.said}"]
 
 
@@ -68,10 +73,11 @@ def read_start(path: str | Path, config: Config) -> Weights:
     arm = config.train.arm
     if arm == "mae" and weights.kind != "mae":
         raise ConvertError(f"{path.name} is of kind {weights.kind!r}; config.train.arm 'mae' begins with an MAE")
-    if arm == "imagenet" and (weights.kind == "mae" or is_run(path)):
+    ours = str(weights.recipe.get(TRAINED_BY, "")).startswith("radmae_jax")
+    if arm == "imagenet" and (weights.kind == "mae" or ours):
         raise ConvertError(
-            f"{path.name} is {'a run' if is_run(path) else 'an MAE'}; config.train.arm 'imagenet' begins with the "
-            "encoder or classifier of another program"
+            f"{path.name} is {'of a run of radmae_jax' if ours else 'an MAE'}; config.train.arm 'imagenet' begins with "
+            "the encoder or classifier of another program"
         )
     have = encoder_size(weights.model)
     if have != want:
@@ -127,7 +133,7 @@ def weights_of(saved: Saved) -> Weights:
     model = config.model if kind == "classifier" else replace(config.model, pool="class")  # an MAE pools nothing
     premises = saved.premises
     recipe = {
-        "trained by": "radmae_jax, " + ("classification" if kind == "classifier" else "masked reconstruction"),
+        TRAINED_BY: "radmae_jax, " + ("classification" if kind == "classifier" else "masked reconstruction"),
         "manifest, first digits of its hash": premises["manifest"][:16],
         "split, likewise": premises["split"][:16],
         "optimizer steps": saved.step,
@@ -158,14 +164,17 @@ def weights_of(saved: Saved) -> Weights:
 def of_label(weights: Weights, task: Task, label: str) -> Weights:
     """A classifier of several labels as that of one of them: its part of the head."""
     if label not in task.labels:
-        raise ValueError(f"label {label!r}: the run has {', '.join(task.labels)}")
+        has = ", ".join(task.labels) or "none: it was trained to reconstruct"
+        raise ValueError(f"--label {label}: the run's labels are {has}")
     at = task.labels.index(label)
     start = sum(map(len, task.classes[:at]))
     part = slice(start, start + len(task.classes[at]))
     tensors = {
         name: tensor[..., part] if name.startswith("head/") else tensor for name, tensor in weights.tensors.items()
     }
-    recipe = weights.recipe | {"label": label, "trained together with": ", ".join(n for n in task.labels if n != label)}
+    recipe, others = weights.recipe | {"label": label}, ", ".join(name for name in task.labels if name != label)
+    if others:
+        recipe["trained together with"] = others
     return check(replace(weights, tensors=tensors, classes=task.classes[at], recipe=recipe))
 
 
@@ -193,6 +202,9 @@ def _unfit(part: str, weights: Weights, config: Config) -> str:
             return "the given weights have none"
         if weights.classes != flat_classes(config.task):
             return f"the given weights' is of {len(weights.classes)} classes, not config.task.classes"
+        theirs, ours = weights.recipe.get("label", ""), ", ".join(config.task.labels)
+        if theirs not in ("", ours):  # of a label of other meaning whose classes have the same names, such as 0 and 1
+            return f"the given weights' is of {theirs}, not {ours}"
         return "" if have.pool == model.pool else f"the given weights' stands at pooling {have.pool!r}"
     if part == "final norm":
         theirs = "class" if weights.kind == "mae" else have.pool

@@ -40,6 +40,7 @@ class Tally:
     epoch: int = -1
     unreadable_in_epoch: int = 0
     nonfinite_steps: int = 0
+    evaluated: int = 0  # step of the last evaluation
     best: float | None = None  # goodness of the best evaluation that was due
     since_best: int = 0  # evaluations since
 
@@ -81,12 +82,16 @@ class Watch:
         self._count(pending, int(report.unreadable), bool(report.applied))
         self._hold_limits(pending)
 
-    def judge(self, goodness: float) -> None:
-        """Takes in an evaluation; one that is not finite is no better than any."""
+    def judge(self, step: int, goodness: float, due: bool) -> None:
+        """Takes in an evaluation; one that is not finite, or as good as the best, is not better.
+
+        due: by config.train.evaluate_every; one at the end of a session says nothing of patience.
+        """
         best = self.tally.best
-        if math.isfinite(goodness) and (best is None or goodness > best):
+        self.tally = replace(self.tally, evaluated=step)
+        if due and math.isfinite(goodness) and (best is None or goodness > best):
             self.tally = replace(self.tally, best=goodness, since_best=0)
-        else:
+        elif due:
             self.tally = replace(self.tally, since_best=self.tally.since_best + 1)
 
     @property

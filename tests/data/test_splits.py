@@ -207,7 +207,7 @@ def test_budgets_are_nested_and_balanced(labels, seed):
     known = train[codes[train] >= 0]
     before: set[int] = set()
     for n in range(1, len(known) + 1):
-        budget = label_budget(manifest, split, "kind", n, seed)
+        budget = label_budget(manifest, train, "kind", n, seed)
         assert budget.dtype == np.int32 and len(set(budget.tolist())) == n
         assert before <= set(budget.tolist()) <= set(known.tolist())
         before = set(budget.tolist())
@@ -217,5 +217,5 @@ def test_budgets_are_nested_and_balanced(labels, seed):
         if short.any():  # a class with images left is at most one behind
             assert taken.max() - taken[short].min() <= 1
     for n in (0, len(known) + 1):
-        with pytest.raises(ValueError, match=f"budget of {n} images: {len(known)} training images"):
-            label_budget(manifest, split, "kind", n, seed)
+        with pytest.raises(ValueError, match=f"budget of {n} images: {len(known)} of {len(train)} training images"):
+            label_budget(manifest, train, "kind", n, seed)

@@ -93,7 +93,7 @@ def test_a_probe_is_that_of_the_embedded_features(mae_at, labelled, command, tmp
     split = read_split(labelled.with_name(labelled.name + ".split.parquet"), manifest)
     features = np.stack(pq.read_table(embedded)["feature"].to_numpy()).astype(np.float64)
     codes = manifest.labels("texture")
-    train = label_budget(manifest, split, "texture", 30, 3)
+    train = label_budget(manifest, split.records("train"), "texture", 30, 3)
     sides = {side: split.records(side)[codes[split.records(side)] >= 0] for side in ("validation", "test")}
 
     def score(model, side: str) -> float:

@@ -15,6 +15,7 @@ from radmae_jax.train import checkpoint
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.saved import read_run
+from radmae_jax.train.validation import Validation
 from radmae_jax.train.watch import Tally, Watch
 
 
@@ -73,6 +74,28 @@ def test_stopped_and_resumed_it_is_over_at_the_same_step_with_the_same_bits(stop
     assert checkpoint.fingerprint(found.params) == checkpoint.fingerprint(wanted.params)
 
 
+def test_an_evaluation_that_broke_off_is_made_up_for(stopped, config, tmp_path, monkeypatch):
+    """The second that is due fails; its step is saved without figures, and evaluated when the run goes on."""
+    figures, calls = Validation.figures, []
+
+    def failing(self, state, step):
+        calls.append(step)
+        if len(calls) == 2:
+            raise OSError("the disk is gone")
+        return figures(self, state, step)
+
+    monkeypatch.setattr(Validation, "figures", failing)
+    with pytest.raises(OSError, match="disk is gone"):
+        train_run(config, tmp_path, quiet=True)
+    assert [step for step, _ in _evaluations(tmp_path)] == calls[:1]
+    train_run(config, tmp_path, quiet=True)
+    assert _evaluations(tmp_path) == _evaluations(stopped)
+    for step in ("best", "latest"):
+        wanted, found = read_run(stopped, step), read_run(tmp_path, step)
+        assert found.step == wanted.step
+        assert checkpoint.fingerprint(found.params) == checkpoint.fingerprint(wanted.params)
+
+
 def test_the_running_mean_is_what_is_used(stopped):
     """It is not the newest parameters, it is near them, and reading a run gives it."""
     config = read_run(stopped).config
@@ -95,9 +118,9 @@ def test_the_budget_is_dealt_evenly_and_its_change_is_refused(stopped, config):
     assert [int(n) for n in archive.class_images()[0]] == [8, 8, 8]
     assert len(archive.records("train")) == 24
     assert len(archive.records("validation")) == len(open_archive(_without_budget(config)).records("validation"))
-    with pytest.raises(checkpoint.CheckpointError, match="made with codes ="):
+    with pytest.raises(checkpoint.CheckpointError, match=r"made with budget_seed \(config.task.budget_seed\) = 3"):
         train_run(replace(config, task=replace(config.task, budget_seed=4)), stopped, quiet=True)
-    with pytest.raises(ValueError, match="budget of 500 images: 38 training images have a known texture"):
+    with pytest.raises(ValueError, match=r"config.task.budget: budget of 500 images: 38 of .* training images have"):
         open_archive(replace(config, task=replace(config.task, budget=500)))
 
 
@@ -112,7 +135,7 @@ def test_judging_by_hand(config, tmp_path):
         (float("nan"), 1, False), (0.5, 0, False), (0.5, 1, False), (0.6, 0, False), (float("nan"), 1, False),
         (0.55, 2, True),
     ]:  # fmt: skip
-        watch.judge(goodness)
+        watch.judge(5, goodness, due=True)
         assert (watch.tally.since_best, watch.out_of_patience) == (since, over)
     assert watch.tally.best == 0.6
     writer.close()

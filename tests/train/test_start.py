@@ -16,7 +16,7 @@ from radmae_jax.convert.forms import theirs_of
 from radmae_jax.convert.weights import ConvertError, Weights, from_variables, shapes_of, to_variables
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.saved import read_run
-from radmae_jax.train.start import begin, read_start, weights_of
+from radmae_jax.train.start import begin, flat_classes, of_label, read_start, weights_of
 from radmae_jax.train.state import State
 
 
@@ -68,6 +68,41 @@ def test_heads_and_norms_are_taken_where_they_mean_the_same(classes, pool, fresh
     assert same["encoder_norm/scale"] == ("final norm" not in fresh)
     assert sum("begins fresh" in line for line in lines) == len(fresh)
     assert same["encoder/1/fc2/kernel"]
+
+
+@pytest.mark.parametrize("label, taken", [("", True), ("texture", True), ("fracture", False)])
+def test_a_head_of_another_label_is_not_taken_by_its_classes_names(label, taken, run_config, make_weights, tmp_path):
+    config = replace(run_config, task=Task("classify", ("texture",), (("0", "1"),)))
+    weights = make_weights("classifier", config.model, ("0", "1"))
+    _, after, lines = _begin(config, replace(weights, recipe={"label": label} if label else {}), tmp_path)
+    assert np.array_equal(after["head/kernel"], weights.tensors["head/kernel"]) == taken
+    assert any("weights' is of fracture, not texture" in line for line in lines) != taken
+
+
+def test_an_imagenet_arm_begins_with_no_run_of_ours(run_config, make_weights, tmp_path):
+    config = replace(
+        run_config, task=Task("classify", ("texture",), (("0", "1"),)), train=replace(run_config.train, arm="imagenet")
+    )  # fmt: skip
+    weights = make_weights("encoder", config.model)
+    write_weights(weights, tmp_path / "theirs", "radmae")
+    assert read_start(tmp_path / "theirs", config).kind == "encoder"
+    ours = replace(weights, recipe={"trained by": "radmae_jax, masked reconstruction"})
+    write_weights(ours, tmp_path / "ours", "radmae")
+    with pytest.raises(ConvertError, match=r"ours is of a run of radmae_jax; config.train.arm 'imagenet' begins with"):
+        read_start(tmp_path / "ours", config)
+
+
+def test_one_label_of_a_run_of_several(run_config, make_weights):
+    task = Task("classify", ("texture", "half"), (("a", "b"), ("0", "1")))
+    weights = make_weights("classifier", run_config.model, flat_classes(task))
+    part = of_label(weights, task, "half")
+    np.testing.assert_array_equal(part.tensors["head/kernel"], weights.tensors["head/kernel"][:, 2:])
+    assert part.classes == ("0", "1") and part.recipe["trained together with"] == "texture"
+    alone = Task("classify", ("texture",), (("a", "b"),))
+    weights = make_weights("classifier", run_config.model, ("a", "b"))
+    assert "trained together with" not in of_label(weights, alone, "texture").recipe
+    with pytest.raises(ValueError, match="--label texture: the run's labels are none: it was trained to reconstruct"):
+        of_label(weights, Task(), "texture")
 
 
 @pytest.mark.parametrize(
