@@ -53,13 +53,13 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
             model=_MODEL,
             optim=Optim(learning_rate=1.5e-3, end_learning_rate=1e-5, warmup_epochs=5.0),
             train=Train(
-                epochs=200,
+                epochs=100,
                 images_per_step=128,
                 tokens_per_device=4096,
                 checkpoint_every=300,
-                keep_every=1200,
-                evaluate_every=600,
-                panels_every=1200,
+                keep_every=600,
+                evaluate_every=300,
+                panels_every=600,
             ),
         )
     )

@@ -16,11 +16,11 @@ from radmae_jax.config import Augment, Bins, Config, Data, Model, Optim, Task, T
 from radmae_jax.data.index import index
 from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.splits import make_split, write_split
+from radmae_jax.evaluate.evaluate_commands import percent
 from radmae_jax.evaluate.report.page import make_page
-from radmae_jax.figures import to_json
-from radmae_jax.study.execute import run_study
+from radmae_jax.evaluate.resampling import Interval
+from radmae_jax.study.conduct import conduct
 from radmae_jax.study.plan import Arm, Study
-from radmae_jax.study.table import table_of
 from radmae_jax.train.loop import train_run
 
 _MODEL = Model(
@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--block", type=int, default=6, help="files that count as one patient (default 6)")
     parser.add_argument("--steps", type=int, default=300, help="of pre-training (default 300)")
+    parser.add_argument("--jobs", type=int, default=1, help="as of `radmae study`")
     parser.add_argument("--budgets", type=int, nargs="+", default=(20, 40))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -72,13 +73,13 @@ def main() -> int:
         Arm("random", "random", "", base, True, "begins with random weights"),
         Arm("mae", "mae", str(options.out / "mae"), base, True, f"{options.steps} steps on the training side"),
     )
-    study = Study("small sample", _TASKS, arms, tuple(options.budgets), seeds=3, learning_rates=(1e-3, 3e-3))
-    cells = run_study(study, options.out, "test", lambda text: print(text, flush=True))
-    table = table_of(study, cells, [], options.out, "test")
-    table["notes"].append(f"Patients are not known: {options.block} files in a row count as one.")
-    (options.out / "study.json").write_text(to_json(table, indent=1) + "\n")
+    study = Study(
+        "small sample", _TASKS, arms, tuple(options.budgets), seeds=3, learning_rates=(1e-3, 3e-3),
+        notes=(f"Patients are not known: {options.block} files in a row count as one.",),
+    )  # fmt: skip
+    table = conduct(study, options.out, "test", jobs=options.jobs)
     for cell in table["cells"]:
-        found = cell["balanced_accuracy"]
+        found = percent(Interval(**cell["balanced_accuracy"]))
         print(f"{cell['task']}, {cell['budget']} labels, {cell['arm']}: {found}")
     print("\n".join(table["notes"]))
     page = options.out / "report.html"

@@ -22,6 +22,7 @@ class Archive:
     classes: tuple[tuple[str, ...], ...]  # of each of the task's T labels, in the order of their codes
     # int32 [N, T], codes into `classes`; -1 unknown, or of a training record beyond the label budget
     labels: np.ndarray
+    known: np.ndarray  # int32 [N, T], likewise, those beyond the label budget included
     training: np.ndarray  # int32, ascending: the training side, as far as config.data.train_images lets it take part
 
     def records(self, side: str) -> np.ndarray:
@@ -82,15 +83,23 @@ def open_archive(config: Config) -> Archive:
         except ValueError as error:
             raise ValueError(f"config.data.train_images is {config.data.train_images}: {error}") from None
     if task.kind != "classify":
-        return Archive(manifest, split, (), np.empty((len(manifest), 0), np.int32), train)
+        none = np.empty((len(manifest), 0), np.int32)
+        return Archive(manifest, split, (), none, none, train)
     read = [_label(task, at, manifest, train) for at in range(len(task.labels))]
-    classes, labels = tuple(names for names, _ in read), np.stack([codes for _, codes in read], axis=1)
-    return Archive(manifest, split, classes, labels, train)
+    classes, known = tuple(names for names, _ in read), np.stack([codes for _, codes in read], axis=1)
+    labels = known.copy()
+    for at, label in enumerate(task.labels if task.budget else ()):
+        try:
+            dealt = label_budget(manifest, train, label, task.budget, task.budget_seed)
+        except ValueError as error:
+            raise ValueError(f"config.task.budget: {error}") from None
+        labels[np.setdiff1d(train, dealt), at] = -1
+    return Archive(manifest, split, classes, labels, known, train)
 
 
 def _label(task: Task, at: int, manifest: Manifest, train: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """The classes of a label among the training records, and every record's code, int32 [N]: unknown beyond the label
-    budget, and on other sides what is no class."""
+    """The classes of a label among the training records, and every record's code, int32 [N]; on other sides, what is no
+    class is unknown."""
     label = task.labels[at]
     try:
         names = manifest.label_names(label)
@@ -113,14 +122,7 @@ def _label(task: Task, at: int, manifest: Manifest, train: np.ndarray) -> tuple[
         )
     place = {name: at for at, name in enumerate(classes)}
     to_class = np.array([*(place.get(name, -1) for name in names), -1], np.int32)  # the last is unknown's
-    coded = to_class[codes]
-    if task.budget:
-        try:
-            dealt = label_budget(manifest, train, label, task.budget, task.budget_seed)
-        except ValueError as error:
-            raise ValueError(f"config.task.budget: {error}") from None
-        coded[np.setdiff1d(train, dealt)] = -1
-    return classes, coded
+    return classes, to_class[codes]
 
 
 def open_dataset(config: Config) -> Dataset:
@@ -154,6 +156,7 @@ def open_dataset(config: Config) -> Dataset:
         split=archive.split,
         classes=archive.classes,
         labels=archive.labels,
+        known=archive.known,
         training=archive.training,
         table=table,
         bucket=bucket,

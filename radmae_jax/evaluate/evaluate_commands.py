@@ -37,6 +37,8 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
         print(
             f"{len(done.unreadable)} images could not be read; record {done.unreadable[0][0]}: {done.unreadable[0][1]}"
         )
+    if done.left_out:
+        print(f"{done.left_out:,} images of the side take no part: no label of a class that the runs know")
     for scores in done.labels:
         print(f"{scores.label}, {len(scores.classes)} classes, {scores.images:,} images, mean of {done.seeds} runs:")
         print(f"  balanced accuracy {percent(scores.balanced_accuracy)}, AUROC {percent(scores.auroc)}")

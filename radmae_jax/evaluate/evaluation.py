@@ -1,5 +1,6 @@
 """Fine-tuned runs to their scores on one side of the split: intervals by patient, confounders, proof of no leakage."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from radmae_jax.config_checks import read_json
-from radmae_jax.data.dataset import Archive, open_archive
+from radmae_jax.data.dataset import Archive
 from radmae_jax.data.leakage import Leakage, prove, read_seen
 from radmae_jax.data.manifest import Manifest
-from radmae_jax.evaluate.predict import Predicted, predict, write_predictions
+from radmae_jax.evaluate.predict import Predicted, open_trained, predict, write_predictions
 from radmae_jax.evaluate.predictions import Predictions
 from radmae_jax.evaluate.resampling import LEVEL, RESAMPLES
 from radmae_jax.evaluate.statistics import Comparison, Scores, compare, score
@@ -36,6 +37,7 @@ class Evaluation:
     leakage: Leakage
     labels: tuple[Scores, ...]
     unreadable: tuple[tuple[int, str], ...]  # record and reason
+    left_out: int  # images of the side without a label that the runs know a class of
 
     def to_json(self) -> dict[str, Any]:
         """The file's content."""
@@ -49,11 +51,12 @@ def evaluate(
     """Predicts and scores one side.
 
     Each run's predictions are kept as RUN/evaluation/SIDE.parquet, and its own scores as RUN/evaluation/SIDE.json.
-    Errors: ValueError as of `predict`, and for runs of other images or labels; LeakageError where a run has seen test
-    patients or images.
+    Errors: ValueError as of `open_trained` and `predict`, and for runs of other images or labels; LeakageError where a
+    run has seen test patients or images.
     """
-    leakages = [prove_run(run) for run in runs]  # before anything is computed
-    found = [predict(run, side, step) for run in runs]
+    opened = [open_trained(run, step) for run in runs]
+    leakages = [prove_run(run, trained.archive) for run, trained in zip(runs, opened, strict=True)]  # before it is run
+    found = [predict(trained, side) for trained in opened]
     for run, predicted, leakage in zip(runs, found, leakages, strict=True):
         write_predictions(predicted, run / FOLDER / f"{side}.parquet")
         own = _score([predicted], [leakage], level, resamples)
@@ -61,13 +64,15 @@ def evaluate(
     return _score(found, leakages, level, resamples), found
 
 
-def prove_run(run: Path) -> Leakage:
-    """That a run has not seen its own test side; see `data.leakage.prove`."""
-    config = read_json(run / "config.json")
-    archive = open_archive(config)
-    return prove(
-        archive.manifest, archive.split, read_seen(run), given=bool(config.train.start or read_start_lines(run))
-    )
+def prove_run(run: Path, archive: Archive) -> Leakage:
+    """That a run has not seen the test side of the archive that it was trained with; see `data.leakage.prove`."""
+    given = bool(read_json(run / "config.json").train.start or read_start_lines(run))
+    return prove(archive.manifest, archive.split, read_seen(run), given=given)
+
+
+def weakest(leakages: Sequence[Leakage]) -> Leakage:
+    """The proof that shows the least."""
+    return min(leakages, key=lambda found: ("unproven", "proven", "none").index(found.pretraining))
 
 
 def compare_arms(a: list[Predicted], b: list[Predicted], *, level: float, resamples: int) -> list[Comparison]:
@@ -85,25 +90,23 @@ def _of(runs: list[Predicted], label: str) -> list[Predictions]:
 
 
 def _score(runs: list[Predicted], leakages: list[Leakage], level: float, resamples: int) -> Evaluation:
-    first = runs[0]
+    first, archive = runs[0], runs[0].trained.archive
     options: dict[str, Any] = {"level": level, "resamples": resamples}
     scores = []
     for at, part in enumerate(first.predictions):
         of_label = _of(runs, part.label)
         scored = score(of_label, **options)
-        train = first.archive.records("train")
-        columns, train_columns = _columns(first.archive, part.records, train)
-        alone = metadata_alone(part, columns, first.archive.labels[train, at], train_columns, **options)
+        train = archive.training  # metadata costs nothing: all labels of the training side, beyond the budget too
+        columns, train_columns = _columns(archive, part.records, train)
+        alone = metadata_alone(part, columns, archive.known[train, at], train_columns, **options)
         inside = strata(of_label, columns, **options)
         scores.append(replace(scored, strata=tuple(inside), metadata_alone=tuple(alone)))
     records = first.predictions[0].records
-    # The weakest proof of all runs is the arm's.
-    leakage = min(leakages, key=lambda found: ("unproven", "proven", "none").index(found.pretraining))
     problems = tuple(sorted({problem for run in runs for problem in run.problems}))
     patients = len(set(first.predictions[0].patients.tolist()))
     return Evaluation(
-        first.side, first.saved.step, len(records), patients, level, resamples, len(runs), leakage, tuple(scores),
-        problems,
+        first.side, first.trained.saved.step, len(records), patients, level, resamples, len(runs), weakest(leakages),
+        tuple(scores), problems, archive.left_out(first.side),
     )  # fmt: skip
 
 

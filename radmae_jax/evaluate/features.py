@@ -134,7 +134,7 @@ def records_of(manifest: Path, side: str, split: str = "") -> tuple[Manifest, np
 def refuse_unreadable(problems: tuple[tuple[int, str], ...], images: int, allowed: float) -> None:
     """Raises TooManyUnreadable where more than that share of the images could not be read."""
     if len(problems) > allowed * images:
-        raise TooManyUnreadable(problems, images, allowed)
+        raise TooManyUnreadable(problems, images, allowed, "--max-unreadable")
 
 
 @dataclass(frozen=True)

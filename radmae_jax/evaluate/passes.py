@@ -38,11 +38,11 @@ class Visited(NamedTuple):
 class TooManyUnreadable(ValueError):
     """More records could not be read than was allowed."""
 
-    def __init__(self, problems: tuple[tuple[int, str], ...], images: int, allowed: float):
+    def __init__(self, problems: tuple[tuple[int, str], ...], images: int, allowed: float, limit: str):
         record, reason = problems[0]
         super().__init__(
-            f"{len(problems):,} of {images:,} records could not be read, above --max-unreadable {allowed:.1%}; record "
-            f"{record}: {reason}"
+            f"{len(problems):,} of {images:,} records could not be read, above {limit} {allowed:.1%}; record {record}: "
+            f"{reason}"
         )
         self.problems = problems
 

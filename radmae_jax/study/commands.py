@@ -30,15 +30,17 @@ def add_study(commands: Any) -> None:
     study.add_argument("--rates", nargs="+", type=float, default=(), help="instead of the study's learning rates")
     study.add_argument("--seeds", type=int, default=0, help="instead of the study's number")
     study.add_argument("--curve", action="store_true", help="also the curve over pre-training")
+    study.add_argument(
+        "--jobs", type=int, default=1, help="cells at a time, each on its share of the cores; for CPUs (default 1)"
+    )
 
 
 def _study(options: argparse.Namespace, rest: list[str]) -> int:
-    import jax
-
-    from radmae_jax.figures import to_json
-    from radmae_jax.study.execute import Interrupted, run_study, with_lengths
+    from radmae_jax.evaluate.evaluate_commands import percent
+    from radmae_jax.evaluate.resampling import Interval
+    from radmae_jax.study.conduct import FILE, conduct
+    from radmae_jax.study.execute import Interrupted
     from radmae_jax.study.plan import Given, read_study
-    from radmae_jax.study.table import curve, table_of
     from radmae_jax.train.watch import RunStopped
 
     study = read_study(options.file, Given(options.manifest, options.mae, options.imagenet, tuple(options.fewer)))
@@ -50,29 +52,22 @@ def _study(options: argparse.Namespace, rest: list[str]) -> int:
         learning_rates=tuple(options.rates) or study.learning_rates,
         seeds=options.seeds or study.seeds,
     )
-    study = with_lengths(study)
     folder = options.workdir
-    folder.mkdir(parents=True, exist_ok=True)
-    # Runs of one shape compile the same programs: each is compiled once a study.
-    jax.config.update("jax_compilation_cache_dir", str((folder / "compiled").absolute()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     try:
-        cells = run_study(study, folder, options.side, lambda text: print(text, flush=True))
-        points = curve(study, cells, folder, options.side) if options.curve else []
+        table = conduct(
+            study, folder, options.side, curve=options.curve, jobs=options.jobs,
+            say=lambda text: print(text, flush=True),
+        )  # fmt: skip
     except (Interrupted, RunStopped) as stopped:
         print(f"radmae study: {stopped}; the same command goes on from here")
         return _STOPPED
-    table = table_of(study, cells, points, folder, options.side)
-    (folder / "study.json").write_text(to_json(table, indent=1) + "\n")
     write_figures(options.json, table)
     for cell in table["cells"]:
-        found = cell["balanced_accuracy"]
-        interval = "" if found["low"] is None else f" ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
-        print(f"{cell['task']}, {cell['budget']} labels, {cell['arm']}: {100 * found['value']:.1f} %{interval}")
+        found = percent(Interval(**cell["balanced_accuracy"]))
+        print(f"{cell['task']}, {cell['budget']} labels, {cell['arm']}: {found}")
     for note in table["notes"]:
         print(note)
-    print(f"{folder / 'study.json'}; `radmae report {folder}` makes a page of it")
+    print(f"{folder / FILE}; `radmae report {folder}` makes a page of it")
     return 0
 
 

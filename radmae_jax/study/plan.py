@@ -42,6 +42,7 @@ class Study:
     learning_rates: tuple[float, ...]  # tried by every arm, task and budget with seed 0
     curve_tasks: tuple[str, ...] = ()  # of the curve over pre-training, at the largest budget
     fewer: tuple[str, ...] = ()  # pre-training runs on fewer images, points of that curve
+    notes: tuple[str, ...] = ()  # what its readers must know of the archive
 
     def __post_init__(self):
         for name in ("tasks", "arms", "budgets", "learning_rates"):

@@ -1,115 +1,139 @@
 """A study's cells to its table: scores with intervals, paired comparisons, and the curve over pre-training."""
 
 import itertools
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from radmae_jax.data.dataset import open_archive
-from radmae_jax.evaluate.evaluation import prove_run
+from radmae_jax.data.leakage import Leakage
+from radmae_jax.evaluate.evaluation import prove_run, weakest
+from radmae_jax.evaluate.predictions import Predictions
 from radmae_jax.evaluate.statistics import Scores, compare, score
-from radmae_jax.study.execute import Cell, predict_once
+from radmae_jax.study.execute import Cell, Place, predict_once
+from radmae_jax.study.notes import notes_of
 from radmae_jax.study.plan import Arm, Run, Study
-from radmae_jax.train.saved import is_run, read_run, workdir_of
+from radmae_jax.study.pretraining import Pretraining, curve_arms, pretrained_arm, pretraining_of
 
 LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """What an arm's pre-training run had seen when its weights were taken."""
-
-    steps: int
-    images_seen: int  # with repetitions
-    images: int | None  # different ones; None where the archive is gone
 
 
 @dataclass(frozen=True)
 class Point:
     """One point of the curve over pre-training."""
 
-    arm: str
-    task: str
-    budget: int
+    cell: Cell
     pretraining: Pretraining
-    scores: Scores
 
 
-def pretraining_of(path: str) -> Pretraining | None:
-    """How far the run at a path was trained; None of other weights."""
-    if not path or not is_run(path):
-        return None
-    saved = read_run(path)
-    config = saved.config
-    try:
-        images = len(open_archive(config).records("train"))
-    except (OSError, ValueError):
-        return Pretraining(saved.step, saved.step * config.train.images_per_step, None)
-    an_epoch = images / saved.premises["steps_per_epoch"]
-    return Pretraining(saved.step, round(saved.step * an_epoch), images)
+def curve_runs(study: Study, cells: list[Cell]) -> list[tuple[Cell, list[Run]]]:
+    """The pre-trained arm begun from each earlier checkpoint of its run, and from runs on fewer images, at the largest
+    budget, with the learning rate that was chosen for the arm: it is not searched for again. Each point's seeds, with
+    the cell of the arm."""
+    whole, budget, labels = pretrained_arm(study), study.budgets[-1], dict(study.tasks)
+    of_task = {cell.task: cell for cell in cells if (cell.arm, cell.budget) == (whole.name, budget)}
+    return [
+        (
+            of_task[task],
+            [Run(arm, task, labels[task], budget, seed, of_task[task].learning_rate) for seed in range(study.seeds)],
+        )
+        for task in study.curve_tasks
+        for arm in curve_arms(study)
+    ]
 
 
-def curve(study: Study, cells: list[Cell], folder: Path, side: str) -> list[Point]:
-    """The first arm of kind mae begun from each of its run's saved steps, and from runs on fewer images, at the largest
-    budget, with the learning rate that was chosen for the arm: it is not searched for again."""
-    if not study.curve_tasks:
-        return []
-    whole = next((arm for arm in study.arms if arm.kind == "mae"), None)
-    if whole is None:
-        raise ValueError(f"study {study.name}: curve_tasks needs an arm of kind mae")
-    budget, labels, points = study.budgets[-1], dict(study.tasks), []
-    arms = [_from(whole, path) for path in [*_saved_steps(whole.start), *study.fewer]]
-    for task in study.curve_tasks:
-        cell = next(c for c in cells if (c.arm, c.task, c.budget) == (whole.name, task, budget))
-        for arm in arms:
-            runs = [Run(arm, task, labels[task], budget, seed, cell.learning_rate) for seed in range(study.seeds)]
-            scores = score([predict_once(run, folder, side) for run in runs], level=LEVEL)
-            seen = pretraining_of(arm.start)
-            assert seen is not None
-            points.append(Point(arm.name, task, budget, seen, scores))
-    return points
+def curve_of(study: Study, cells: list[Cell], place: Place) -> list[Point]:
+    """The points of `curve_runs`, and of each task the arm itself, which began at the end of its pre-training."""
+    points = []
+    for cell, runs in curve_runs(study, cells):
+        kept, arm = tuple(predict_once(run, place) for run in runs), runs[0].arm
+        points.append(Point(replace(cell, arm=arm.name, search=(), kept=kept), _seen(arm)))
+        seen = points[-1].pretraining
+        place.say(f"curve: {cell.task}, {seen.steps:,} steps on {seen.images or 'unknown'} images")
+    whole = pretrained_arm(study)
+    ends = [
+        cell
+        for cell in cells
+        if (cell.arm, cell.budget) == (whole.name, study.budgets[-1]) and cell.task in study.curve_tasks
+    ]
+    return points + [Point(cell, _seen(whole)) for cell in ends]
 
 
-def table_of(study: Study, cells: list[Cell], points: list[Point], folder: Path, side: str) -> dict[str, Any]:
+def _seen(arm: Arm) -> Pretraining:
+    seen = pretraining_of(arm.start)
+    assert seen is not None  # arms of the curve begin with runs
+    return seen
+
+
+def table_of(study: Study, cells: list[Cell], points: list[Point], place: Place) -> dict[str, Any]:
     """The study as study.json has it."""
-    scores = {(c.arm, c.task, c.budget): score(list(c.predictions), level=LEVEL) for c in cells}
-    by_place = {(c.arm, c.task, c.budget): c for c in cells}
+    all_cells = [*cells, *(point.cell for point in points)]
+    common = {task: _common_records([c for c in all_cells if c.task == task]) for task, _ in study.tasks}
+    runs = {_key(cell): [_only(kept.predictions[0], common[cell.task]) for kept in cell.kept] for cell in all_cells}
+    scores = {place_: score(of_cell, level=LEVEL) for place_, of_cell in runs.items()}
     comparisons = []
     for (task, _), budget in itertools.product(study.tasks, study.budgets):
         for b, a in itertools.combinations([arm.name for arm in study.arms], 2):
-            found = compare(
-                list(by_place[a, task, budget].predictions), list(by_place[b, task, budget].predictions), level=LEVEL
-            )
+            found = compare(runs[a, task, budget], runs[b, task, budget], level=LEVEL)
             comparisons.append(
                 {"task": task, "budget": budget, "a": a, "b": b, "difference": asdict(found.difference),
                  "p_value": found.p_value}
             )  # fmt: skip
-    started = [cell for cell in cells if next(a for a in study.arms if a.name == cell.arm).start] or cells
-    leakage = prove_run(folder / _first_run(study, started[0]).folder)
+    proofs = {arm.name: _proof(study, cells, arm.name, place) for arm in study.arms}
+    tasks = []
+    for name, label in study.tasks:
+        of_task = scores[study.arms[0].name, name, study.budgets[0]]
+        present = sum(images > 0 for images in of_task.images_of_class)
+        tasks.append({"name": name, "label": label, "classes": list(of_task.classes), "classes_present": present})
     return {
-        "name": study.name, "side": side, "level": LEVEL,
-        "tasks": [
-            {"name": name, "label": label, "classes": list(scores[study.arms[0].name, name, study.budgets[0]].classes)}
-            for name, label in study.tasks
-        ],
+        "name": study.name, "side": place.side, "level": LEVEL, "tasks": tasks,
         "budgets": list(study.budgets), "seeds": list(range(study.seeds)), "learning_rates": list(study.learning_rates),
         "arms": [
             {"name": arm.name, "kind": arm.kind, "matched": arm.matched, "said": arm.said,
-             "pretraining": None if (seen := pretraining_of(arm.start)) is None else asdict(seen)}
+             "pretraining": None if (seen := pretraining_of(arm.start)) is None else asdict(seen),
+             "leakage": asdict(proofs[arm.name])}
             for arm in study.arms
         ],
-        "cells": [_cell(cell, scores[cell.arm, cell.task, cell.budget]) for cell in cells],
+        "cells": [_cell(cell, scores[_key(cell)]) for cell in cells],
         "comparisons": comparisons,
         "curve": [
-            {"arm": p.arm, "task": p.task, "budget": p.budget, **asdict(p.pretraining),
-             "balanced_accuracy": asdict(p.scores.balanced_accuracy), "per_seed": list(p.scores.per_seed)}
+            {"arm": p.cell.arm, "task": p.cell.task, "budget": p.cell.budget, **asdict(p.pretraining),
+             "balanced_accuracy": asdict(scores[_key(p.cell)].balanced_accuracy),
+             "per_seed": list(scores[_key(p.cell)].per_seed)}
             for p in points
         ],
-        "leakage": asdict(leakage),
-        "notes": [*_notes(study, cells, scores, side), *_power(study, scores, comparisons)],
+        "leakage": asdict(weakest(list(proofs.values()))),
+        "notes": notes_of(study, cells, scores, comparisons, common, place),
     }  # fmt: skip
+
+
+def _key(cell: Cell) -> tuple[str, str, int]:
+    return (cell.arm, cell.task, cell.budget)
+
+
+def _common_records(cells: list[Cell]) -> np.ndarray:
+    """Records that every run of one task predicts: arms are compared on the same images."""
+    common = cells[0].kept[0].predictions[0].records
+    for kept in (kept for cell in cells for kept in cell.kept):
+        common = np.intersect1d(common, kept.predictions[0].records)
+    return common
+
+
+def _only(predictions: Predictions, records: np.ndarray) -> Predictions:
+    rows = np.isin(predictions.records, records)
+    return replace(
+        predictions, records=predictions.records[rows], patients=predictions.patients[rows],
+        truth=predictions.truth[rows], probabilities=predictions.probabilities[rows],
+    )  # fmt: skip
+
+
+def _proof(study: Study, cells: list[Cell], name: str, place: Place) -> Leakage:
+    """Of an arm's first run; all of its runs begin alike and train on the same side."""
+    arm = next(arm for arm in study.arms if arm.name == name)
+    cell = next(cell for cell in cells if cell.arm == name)
+    run = Run(arm, cell.task, dict(study.tasks)[cell.task], cell.budget, 0, cell.learning_rate)
+    return prove_run(place.folder / run.folder, open_archive(run.config()))
 
 
 def _cell(cell: Cell, scores: Scores) -> dict[str, Any]:
@@ -119,88 +143,5 @@ def _cell(cell: Cell, scores: Scores) -> dict[str, Any]:
         "balanced_accuracy": asdict(scores.balanced_accuracy), "auroc": asdict(scores.auroc),
         "per_seed": list(scores.per_seed),
         "search": [{"learning_rate": rate, "validation_balanced_accuracy": value} for rate, value in cell.search],
+        "unreadable": len({record for kept in cell.kept for record, _ in kept.problems}),
     }  # fmt: skip
-
-
-def _notes(study: Study, cells: list[Cell], scores: dict[tuple[str, str, int], Scores], side: str) -> list[str]:
-    """What a reader must know to read the table rightly."""
-    first = next(iter(scores.values()))
-    widths = [
-        50 * (s.balanced_accuracy.high - s.balanced_accuracy.low)
-        for s in scores.values()
-        if s.balanced_accuracy.low is not None and s.balanced_accuracy.high is not None
-    ]
-    reach = f"; an interval reaches about {np.median(widths):.1f} points to either side" if widths else ""
-    edges = [
-        f"{c.arm}, {c.task}, {c.budget} labels"
-        for c in cells
-        if len(study.learning_rates) > 1 and c.learning_rate in (study.learning_rates[0], study.learning_rates[-1])
-    ]
-    notes = [
-        f"Each score is the mean of {study.seeds} runs that differ in seed and in which images are labelled, on "
-        f"{first.images:,} images of {first.patients:,} patients{reach}.",
-        "Intervals are of a bootstrap by patient and p-values of a permutation by patient: they speak of other "
-        "patients, not of other pre-trainings. They are not corrected for the number of comparisons, "
-        f"{len(study.tasks) * len(study.budgets)} for each pair of arms.",
-        f"All arms had the same {len(study.learning_rates)} learning rates, tried with seed 0 and chosen on "
-        "validation, and the same epochs. Validation has more labels than the budgets: it steadies the choice for all "
-        "arms alike.",
-    ]
-    if edges:
-        notes.append(
-            f"The chosen learning rate is at an end of those tried for {len(edges)} of {len(cells)} cells: "
-            f"{'; '.join(edges)}."
-        )
-    if side == "validation":
-        notes.append(
-            "Scored on the validation side, by which learning rates and steps were chosen: scores flatter all arms."
-        )
-    if any(not arm.matched for arm in study.arms):
-        notes.append("Arms that are not matched differ in more than what they begin with: see their descriptions.")
-    return notes
-
-
-def _power(study: Study, scores: dict[tuple[str, str, int], Scores], comparisons: list[dict[str, Any]]) -> list[str]:
-    """What so many test images can and cannot show."""
-    notes = []
-    for task, _ in study.tasks:
-        of_task = scores[study.arms[0].name, task, study.budgets[0]]
-        rarest = min((n, name) for n, name in zip(of_task.images_of_class, of_task.classes, strict=True) if n)
-        present = sum(n > 0 for n in of_task.images_of_class)
-        notes.append(
-            f"{task}: the rarest class, {rarest[1]}, has {rarest[0]} images to be scored on; one of them more or less "
-            f"right moves balanced accuracy by {100 / present / rarest[0]:.1f} points."
-        )
-        if present < len(of_task.classes):
-            notes.append(f"{task}: {len(of_task.classes) - present} classes have no image to be scored on at all.")
-    apart = [c for c in comparisons if c["difference"]["low"] is not None and _excludes_zero(c["difference"])]
-    if comparisons:
-        shown = "; ".join(f"{c['task']} at {c['budget']} labels, {c['a']} against {c['b']}" for c in apart)
-        notes.append(
-            f"Of {len(comparisons)} differences between arms {len(apart)} have an interval without 0"
-            + (f": {shown}." if apart else ": these images cannot tell the arms apart.")
-        )
-    return notes
-
-
-def _excludes_zero(interval: dict[str, float]) -> bool:
-    return interval["low"] > 0 or interval["high"] < 0
-
-
-def _first_run(study: Study, cell: Cell) -> Run:
-    arm = next(arm for arm in study.arms if arm.name == cell.arm)
-    return Run(arm, cell.task, dict(study.tasks)[cell.task], cell.budget, 0, cell.learning_rate)
-
-
-def _saved_steps(start: str) -> list[str]:
-    """The checkpoints of a run, ascending, without the last, which is the arm's own."""
-    folder = workdir_of(start) / "checkpoints"
-    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-    return [str(folder / str(step)) for step in steps[:-1]]
-
-
-def _from(arm: Arm, path: str) -> Arm:
-    """The arm, begun from another run or step."""
-    work = workdir_of(path)
-    name = f"{arm.name}@{Path(path).name}" if work == workdir_of(arm.start) else f"{arm.name}-{work.name}"
-    return Arm(name, arm.kind, path, arm.base, arm.matched, arm.said)

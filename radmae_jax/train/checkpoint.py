@@ -127,6 +127,11 @@ def read_premises(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
     return _read_meta(manager, step)["premises"]
 
 
+def read_bit_sums(manager: ocp.CheckpointManager, step: int) -> dict[str, int]:
+    """The bit sum of every tensor of a checkpoint, by name: equal for the same state."""
+    return _read_meta(manager, step)["bit_sums"]
+
+
 def check_premises(manager: ocp.CheckpointManager, premises: Premises, step: int) -> None:
     """Refuses to go on from a checkpoint where a premise differs; CheckpointError naming the field and both values."""
     defaults = {f.name: f.default for f in dataclasses.fields(Premises) if f.default is not dataclasses.MISSING}

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from rich.table import Table
 
@@ -63,11 +64,14 @@ def compile_programs(
     one predict for the bucket `panels`, where there is something to draw."""
     optimizer = make_optimizer(config.optim)
     schedule = learning_rate(config.optim, steps_per_epoch, config.train.epochs)
+    whole = sharding.replicated(mesh)
+    steps = np.arange(steps_per_epoch * config.train.epochs)
+    rates_of = np.asarray(jax.jit(jax.vmap(schedule))(steps), np.float32)
 
-    def begin() -> State:
-        return init_state(objective, optimizer, config.train.seed, config.optim.ema > 0)
+    def begin(seed: jax.Array | int) -> State:
+        return init_state(objective, optimizer, seed, config.optim.ema > 0)
 
-    shapes = jax.eval_shape(begin)
+    shapes = jax.eval_shape(begin, 0)
     state_sharding = sharding.parameters(shapes, mesh)
     abstract = _placed(shapes, state_sharding)
     gathered_shapes = jax.eval_shape(lambda p: init_gathered(p, len(lengths)), shapes.params)
@@ -92,11 +96,14 @@ def compile_programs(
         lowered = jitted.lower(abstract.params, abstract.tables, gathered, batch)
         accumulate[bucket] = finish("accumulate", lowered, bucket, flops, rows[bucket])
     apply_jit = jax.jit(
-        make_apply(optimizer, schedule, config.optim.layer_decay, config.optim.ema),
+        make_apply(optimizer, config.optim.layer_decay, config.optim.ema),
         donate_argnums=(0, 1),
-        out_shardings=(state_sharding, gathered_sharding, sharding.replicated(mesh)),
+        out_shardings=(state_sharding, gathered_sharding, whole),
     )
-    apply = finish("apply", apply_jit.lower(abstract, gathered), None, 0.0)
+    rates = jax.make_array_from_callback(rates_of.shape, whole, lambda index: rates_of[index])
+    apply = finish("apply", apply_jit.lower(abstract, gathered, rates), None, 0.0)
+    with_rates = apply.call
+    apply = replace(apply, call=lambda state, gathered: with_rates(state, gathered, rates))
     for bucket in sorted(validation):
         batch = _abstract_batch(config, mesh, rows[bucket], lengths[bucket], objective.labels)
         flops = rows[bucket] * objective.forward_flops(lengths[bucket])
@@ -106,17 +113,17 @@ def compile_programs(
     predict = None
     if panels is not None and objective.predict is not None:
         # Every device computes the one image: rows of a panel need not divide the mesh.
-        whole = sharding.replicated(mesh)
         one = _abstract_batch(config, mesh, 1, lengths[panels], objective.labels)
         batch = _placed(one, Batch(*[whole] * len(Batch._fields)))
         lowered = jax.jit(objective.predict, out_shardings=whole).lower(abstract.params, abstract.tables, batch)
         predict = finish("predict", lowered, panels, objective.forward_flops(lengths[panels]), 1)
+    begin_jit = jax.jit(begin, out_shardings=state_sharding)  # of any seed
     return Programs(
         accumulate,
         apply,
         evaluate,
         predict,
-        init=jax.jit(begin, out_shardings=state_sharding),
+        init=lambda: begin_jit(config.train.seed),
         empty=jax.jit(lambda: _zeros(gathered_shapes), out_shardings=gathered_sharding),
         abstract=abstract,
     )

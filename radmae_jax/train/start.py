@@ -20,8 +20,8 @@ from radmae_jax.convert.weights import (
     shapes_of,
     to_variables,
 )
-from radmae_jax.data.dataset import Dataset
-from radmae_jax.data.leakage import FILE, prove, read_seen, seen_of, write_seen
+from radmae_jax.data.dataset import Archive, Dataset
+from radmae_jax.data.leakage import FILE, Leakage, Seen, prove, read_seen, seen_of, write_seen
 from radmae_jax.model.size import encoder_size
 from radmae_jax.train.saved import Saved, is_run, read_run, workdir_of
 from radmae_jax.train.session import forget_start
@@ -39,8 +39,7 @@ def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weigh
     path = config.train.start
     if not path and config.train.arm in ("mae", "imagenet"):
         raise ValueError(f"config.train.arm is {config.train.arm!r} and no weights are given; --init names them")
-    before = read_seen(workdir_of(path)) if path and is_run(path) else None
-    leakage = prove(dataset.manifest, dataset.split, before, given=bool(path))
+    leakage, before = prove_start(path, dataset)
     given = read_start(path, config) if path else None
     records = np.concatenate([dataset.records("train"), dataset.records("validation")])
     seen = seen_of(dataset.manifest, records, before)
@@ -52,6 +51,12 @@ def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weigh
     if not path:
         forget_start(workdir)  # likewise
     return given, [f"leakage: {leakage.said}"]
+
+
+def prove_start(path: str, archive: Archive) -> tuple[Leakage, Seen | None]:
+    """That given weights ("": none) have not seen the archive's test side, and what they have; see `leakage.prove`."""
+    before = read_seen(workdir_of(path)) if path and is_run(path) else None
+    return prove(archive.manifest, archive.split, before, given=bool(path)), before
 
 
 def read_start(path: str | Path, config: Config) -> Weights:

@@ -41,7 +41,7 @@ class Gathered:
 
 
 def init_state(
-    objective: Objective, optimizer: optax.GradientTransformation, seed: int, averaged: bool = False
+    objective: Objective, optimizer: optax.GradientTransformation, seed: jax.Array | int, averaged: bool = False
 ) -> State:
     """A fresh state; jit it with shardings, or eval_shape it."""
     variables = objective.init(jax.random.key(seed))

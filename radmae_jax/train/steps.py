@@ -61,10 +61,11 @@ def make_accumulate(objective: Objective, bucket: int):
     return accumulate
 
 
-def make_apply(
-    optimizer: optax.GradientTransformation, schedule: optax.Schedule, layer_decay: float = 1.0, ema: float = 0.0
-):
-    """apply(state, gathered) -> (state, emptied gathered, report): one optimizer step from the gathered sums.
+def make_apply(optimizer: optax.GradientTransformation, layer_decay: float = 1.0, ema: float = 0.0):
+    """apply(state, gathered, rates) -> (state, emptied gathered, report): one optimizer step from the gathered sums.
+
+    `rates`, float32 [steps], are the learning rates of all steps: an argument, so that runs that differ in nothing
+    else share their program.
 
     Args:
       layer_decay, ema: see `radmae_jax.config.Optim`. The mean's decay rises from 1/10 as (1 + n) / (10 + n) over n
@@ -74,12 +75,12 @@ def make_apply(
     since the schedule walks on. The result equals one batch of all the images, padded alike.
     """
 
-    def apply(state: State, gathered: Gathered) -> tuple[State, Gathered, StepReport]:
+    def apply(state: State, gathered: Gathered, rates: jax.Array) -> tuple[State, Gathered, StepReport]:
         # A step of fillers only has nothing to divide by; its gradient is 0.
         denominator = jnp.maximum(jnp.sum(gathered.denominator), 1e-30)
         gradients = jax.tree.map(lambda g: g / denominator, gathered.gradients)
         norm = optax.tree.norm(gradients)
-        rate = jnp.asarray(schedule(state.step), jnp.float32)
+        rate = rates[state.step]
         updates, moments = optimizer.update(gradients, state.moments, state.params)
         scales = layer_scales(state.params, layer_decay)
         params = jax.tree.map(lambda p, u, scale: p - rate * scale * u, state.params, updates, scales)

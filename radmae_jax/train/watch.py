@@ -21,6 +21,10 @@ class RunStopped(RuntimeError):
     """The run stopped itself; the message says why. What was trained before is saved."""
 
 
+class Diverged(RunStopped):
+    """Too many steps were not finite."""
+
+
 @dataclass(frozen=True)
 class Pending:
     """A step whose report may still be on the device."""
@@ -119,7 +123,7 @@ class Watch:
                 f"{self.config.train.max_nonfinite_steps}); {_named(pending.records)}",
             )
             if nonfinite >= self.config.train.max_nonfinite_steps:
-                raise RunStopped(
+                raise Diverged(
                     f"{nonfinite} steps were not finite; the last was {pending.step}, {_named(pending.records)}"
                 )
 

@@ -20,7 +20,7 @@ from radmae_jax.data.splits import LeakageError, read_split
 from radmae_jax.evaluate.evaluation import compare_arms, evaluate
 from radmae_jax.evaluate.export import convert
 from radmae_jax.evaluate.passes import over_records, read_for
-from radmae_jax.evaluate.predict import predict, program_of, read_predictions
+from radmae_jax.evaluate.predict import open_trained, predict, program_of, read_predictions
 from radmae_jax.evaluate.predictions import Predictions, merge
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.saved import read_run
@@ -80,13 +80,13 @@ def test_what_is_scored_is_what_the_loaded_model_says(run, evaluated):
     model = radmae_jax.load(run, "best")
     texture, half = predicted.predictions
     assert (texture.label, texture.classes) == ("texture", ("fine", "none", "rough")) and half.label == "half"
-    files = [predicted.archive.manifest.file(int(record)) for record in texture.records]
+    files = [predicted.trained.archive.manifest.file(int(record)) for record in texture.records]
     images = [model.read(file) for file in files]
     for part in predicted.predictions:
         np.testing.assert_allclose(model.classify(images, part.label), part.probabilities, atol=1e-5)
     with pytest.raises(ValueError, match="label ''; this run has texture, half"):
         model.classify(images)
-    assert texture.records.tolist() == predicted.archive.records("validation").tolist()
+    assert texture.records.tolist() == predicted.trained.archive.records("validation").tolist()
     last = [json.loads(line)["validation"] for line in (run / "metrics.jsonl").read_text().splitlines()
             if "validation" in line and json.loads(line)["step"] == found.step]  # fmt: skip
     for scores, part in zip(found.labels, predicted.predictions, strict=True):
@@ -104,8 +104,9 @@ def test_files_hold_what_was_found_and_no_path(run, evaluated):
     assert stored["leakage"]["pretraining"] == "none" and stored["seeds"] == 1
     assert {part["name"] for part in stored["labels"][0]["strata"]} == {"size"}
     assert [part["name"] for part in stored["labels"][0]["metadata_alone"]] == ["size"]
-    for part, again in zip(predicted.predictions, read_predictions(run / "evaluation" / "validation.parquet",
-                                                                   predicted.saved.config), strict=True):  # fmt: skip
+    kept = read_predictions(run / "evaluation" / "validation.parquet", predicted.trained.saved.config)
+    assert (kept.step, kept.problems) == (found.step, ())
+    for part, again in zip(predicted.predictions, kept.predictions, strict=True):
         assert again.classes == part.classes
         for name in ("records", "patients", "truth", "probabilities"):
             np.testing.assert_array_equal(getattr(again, name), getattr(part, name))
@@ -153,7 +154,9 @@ def test_the_test_side_is_scored_only_when_asked_for(run):
     assert not (run / "evaluation" / "test.json").exists()
     assert main(["evaluate", str(run), "--side", "test", "--resamples", "50"]) == 0
     stored = json.loads((run / "evaluation" / "test.json").read_text())
-    assert stored["side"] == "test" and stored["images"] == len(predict(run, "test").predictions[0].records)
+    assert stored["side"] == "test" and stored["images"] == len(
+        predict(open_trained(run), "test").predictions[0].records
+    )
 
 
 def test_a_test_patient_in_what_was_seen_is_refused(run, config, labelled, tmp_path, capsys):
@@ -203,10 +206,10 @@ def test_one_label_of_several_is_a_classifier_of_its_own(run, evaluated):
     params = to_variables(weights)["params"]
     half = predicted.predictions[1]
     config = replace(saved.config, task=replace(saved.config.task, labels=("half",), classes=(half.classes,)))
-    reading = read_for(config, predicted.archive.manifest, half.records, 1)
+    reading = read_for(config, predicted.trained.archive.manifest, half.records, 1)
     (found,) = over_records(reading, program_of(config), params, half.records).outputs
     np.testing.assert_allclose(found, half.probabilities, atol=1e-5)
     with pytest.raises(ValueError, match="heads for texture, half: --label chooses one"):
         convert(run, run.parent / "exported", "radmae")
-    with pytest.raises(ValueError, match="label 'lungs': the run has texture, half"):
+    with pytest.raises(ValueError, match="--label lungs: the run's labels are texture, half"):
         of_label(weights_of(saved), saved.config.task, "lungs")
