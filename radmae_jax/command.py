@@ -38,3 +38,13 @@ def optional_config(rest: list[str]) -> Config:
     from radmae_jax.config_file import from_arguments
 
     return from_arguments(rest)
+
+
+def said(error: Exception, *paths: Path) -> str:
+    """An error in words that others may read: without the folders of these paths, or a path that the system put in."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error)
+    for path in paths:
+        text = text.replace(str(path), path.name)
+    return text

@@ -147,7 +147,7 @@ def stream(
         per_worker = max(1, min(4, waiting // 2))
         options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=per_worker)
         iterable = iterable.mp_prefetch(options, worker_init_fn=start_worker)
-    return ClosingIterator(iter(iterable))
+    return ClosingIterator(iter(iterable), shared=workers > 0)
 
 
 def start_worker(number: int, of: int) -> None:
@@ -171,14 +171,15 @@ def start_worker(number: int, of: int) -> None:
 class ClosingIterator:
     """An iterator that stops its workers when the `with` block ends, whatever ends it."""
 
-    def __init__(self, iterator: grain.DatasetIterator):
-        self._iterator = iterator
+    def __init__(self, iterator: grain.DatasetIterator, shared: bool):
+        self._iterator, self._shared = iterator, shared
 
     def __enter__(self) -> Iterator[Loaded]:
         return self._iterator
 
     def __exit__(self, *unused: object) -> None:
         self._iterator.close()
-        # Elements lie in shared memory until nothing refers to them; jax drops its references to arrays it borrowed
-        # when Python collects garbage. Without this the last ones are still there at exit, which Python warns of.
-        gc.collect()
+        # Workers' elements lie in shared memory until nothing refers to them; jax drops its references to arrays it
+        # borrowed when Python collects garbage. Without this the last are still there at exit, which Python warns of.
+        if self._shared:
+            gc.collect()

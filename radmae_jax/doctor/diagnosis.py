@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from radmae_jax.config import Config
+from radmae_jax.command import said
+from radmae_jax.config import Config, Task
 from radmae_jax.data.binning import token_grids
-from radmae_jax.data.dataset import Dataset, open_dataset
+from radmae_jax.data.dataset import Dataset, open_archive, open_dataset
 from radmae_jax.data.manifest import Manifest, read_manifest
 from radmae_jax.doctor import expected, histograms, polarity, sheet
 from radmae_jax.doctor.finding import Finding
 from radmae_jax.doctor.memory import Memory, check_memory, measure_memory
 from radmae_jax.doctor.overfit import Overfit, check_overfit, overfit
-from radmae_jax.doctor.prepared import Prepared, prepare
+from radmae_jax.doctor.prepared import Prepared, TooLarge, prepare
 from radmae_jax.doctor.rates import Input, Steps, check_rates, measure_input, measure_steps, waiting
 from radmae_jax.doctor.sample import Layout, Sample, check_reading, choose_records, read_sample
 from radmae_jax.progress import advancing
@@ -71,11 +72,12 @@ def diagnose(
         dataset = open_dataset(config)
         config = replace(config, task=replace(config.task, classes=dataset.classes))
     except (ValueError, OSError) as error:
-        found(Finding("settings", "stop", f"a run would not start: {error}"))
+        found(Finding("settings", "stop", f"a run would not start: {said(error, *_paths(config))}"))
     else:
         found(_check_settings(dataset))
-    with advancing("images", min(limits.images, len(manifest))) as advance:
-        records = choose_records(manifest, limits.images, limits.seed)
+    among = _not_tested_on(config, manifest)
+    with advancing("images", min(limits.images, len(among))) as advance:
+        records = choose_records(manifest, among, limits.images, limits.seed)
         sample = read_sample(manifest, records, _layout(config, manifest, dataset), advance)
     found(check_reading(sample, config.data.max_unreadable))
     figures: dict[str, Any] = {
@@ -86,12 +88,30 @@ def diagnose(
     if dataset is not None:
         try:
             prepared = _prepare(config, dataset)
+        except TooLarge as error:
+            found(Finding("memory", "stop", f"no bucket's program compiles for this device: {error}"))
         except ValueError as error:
-            found(Finding("programs", "stop", f"a run would not start: {error}"))
+            found(Finding("programs", "stop", f"a run would not start: {said(error, *_paths(config))}"))
     figures |= _check_training(prepared, config, dataset, sample, limits, found)
     diagnosis = Diagnosis(tuple(findings), figures)
     order = {"verdict": diagnosis.verdict, "findings": [asdict(finding) for finding in findings]}
     return replace(diagnosis, figures=order | figures)
+
+
+def _not_tested_on(config: Config, manifest: Manifest) -> np.ndarray:
+    """The records that may be looked at: what is seen of the test side is chosen by, not measured. All of an archive
+    whose sides cannot be read."""
+    try:
+        split = open_archive(replace(config, task=Task())).split
+    except (ValueError, OSError):  # said by what opens the whole of it
+        return np.arange(len(manifest), dtype=np.int32)
+    return np.concatenate([split.records(side) for side in ("train", "validation")])
+
+
+def _paths(config: Config) -> list[Path]:
+    """Those that an error may name."""
+    named = (config.data.manifest, config.data.split, config.data.root, config.train.start)
+    return [Path(path) for path in named if path]
 
 
 def _layout(config: Config, manifest: Manifest, dataset: Dataset | None) -> Layout:

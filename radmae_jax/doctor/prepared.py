@@ -42,8 +42,12 @@ class Prepared:
         return LoadCall(self.calls.call, self.calls.schedule.lengths, self.dataset.source, augmented=augmented)
 
 
+class TooLarge(ValueError):
+    """Not even the smallest bucket's program compiles for this device."""
+
+
 def prepare(config: Config, dataset: Dataset, told: Callable[[Program], None] = lambda program: None) -> Prepared:
-    """Compiles. Errors: ValueError where rows, groups and devices do not fit together, as in training."""
+    """Compiles. Errors: ValueError where rows, groups and devices do not fit together, as in training; TooLarge."""
     objective = objective_of(config, dataset.class_images())
     mesh = sharding.make_mesh(config.train.fsdp)
     schedule = dataset.schedule(config)
@@ -58,14 +62,16 @@ def prepare(config: Config, dataset: Dataset, told: Callable[[Program], None] = 
         )
 
     refused = ""
-    try:
-        programs = compiled(chosen)
-    except jax.errors.JaxRuntimeError as error:  # some compilers refuse what does not fit
-        if len(chosen) == 1 or "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        refused = str(error).splitlines()[0]
-        programs = compiled({used[0]})
-    return Prepared(config, dataset, objective, mesh, Calls(schedule, rows), programs, refused)
+    for buckets in dict.fromkeys((frozenset(chosen), frozenset(used[:1]))):
+        try:
+            programs = compiled(set(buckets))
+        except jax.errors.JaxRuntimeError as error:  # some compilers refuse what does not fit
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            refused = str(error).splitlines()[0]
+        else:
+            return Prepared(config, dataset, objective, mesh, Calls(schedule, rows), programs, refused)
+    raise TooLarge(refused)
 
 
 def peak_flops(dtype: str) -> float:

@@ -70,11 +70,11 @@ class Sample:
     unreadable: dict[int, str]
 
 
-def choose_records(manifest: Manifest, count: int, seed: int = 0) -> np.ndarray:
-    """int32, ascending: `count` records, or all there are, as even as can be over photometric interpretations, within
-    each over scanners, and within each of these over regions."""
+def choose_records(manifest: Manifest, among: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """int32, ascending: `count` of the records `among`, or all of them, as even as can be over photometric
+    interpretations, within each over scanners, and within each of these over regions."""
     codes = np.stack([manifest.labels(name) for name in _SPREAD], axis=1)
-    order = np.random.default_rng(seed).permutation(len(manifest))
+    order = np.random.default_rng(seed).permutation(among)
     for columns in range(len(_SPREAD), 0, -1):  # members of a group take turns, those of its parts one after another
         groups = np.unique(codes[order, :columns], axis=0, return_inverse=True)[1].reshape(-1)
         turn = np.zeros(len(order), np.int64)

@@ -4,12 +4,16 @@ import argparse
 import json
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
 from radmae_jax.command import write_figures
 from radmae_jax.config import Config, Model
 from radmae_jax.config_file import find_config
+from radmae_jax.data.manifest import read_manifest
+from radmae_jax.data.splits import read_split
+from radmae_jax.doctor import prepared
 from radmae_jax.doctor.commands import add_doctor
 from radmae_jax.doctor.memory import Memory, check_memory
 from radmae_jax.doctor.overfit import Overfit, check_overfit
@@ -78,6 +82,26 @@ def test_a_device_that_is_too_small_is_a_stop(archive, tmp_path):
     assert code == 6 and memory["verdict"] == figures["verdict"] == "stop" and "not even one row" in memory["text"]
     assert figures["memory"]["total_bytes"] > figures["memory"]["device_bytes"] == round(0.0001 * 2**30)
     assert _of(figures, "over-fit")["verdict"] == "skipped" and "--overfit-steps 0" in _of(figures, "over-fit")["text"]
+
+
+def test_a_compiler_that_refuses_every_program_is_a_stop(archive, tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Used 31.5G of 15.5G hbm.\nAnd much more.")
+
+    monkeypatch.setattr(prepared, "compile_programs", refuse)
+    code, figures = _doctor(archive, tmp_path, "--images", "2")
+    assert code == 6 and figures["rates"] is None
+    assert _of(figures, "memory")["text"].endswith("for this device: RESOURCE_EXHAUSTED: Used 31.5G of 15.5G hbm.")
+
+
+def test_test_images_are_not_looked_at_and_no_folder_is_named(archive, tmp_path):
+    _, figures = _doctor(archive, tmp_path, "--images", "99", config=("--config.bins.lengths=(1,)",))
+    split = read_split(archive.with_name(f"{archive.name}.split.parquet"), read_manifest(archive))
+    looked_at = {image["record"] for image in figures["sample"]}
+    assert looked_at == set(range(60)) - set(split.records("test").tolist())
+    config = (f"--config.data.split={tmp_path / 'none.parquet'}",)
+    _, figures = _doctor(archive, tmp_path, "--images", "2", config=config)
+    assert "config.data.split is none.parquet" in _of(figures, "settings")["text"]
 
 
 def test_a_configuration_that_is_refused_is_a_stop_and_images_are_looked_at(archive, tmp_path):

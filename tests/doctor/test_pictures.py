@@ -44,7 +44,7 @@ def layout(manifest):
 
 @pytest.fixture(scope="module")
 def sample(manifest, layout):
-    return read_sample(manifest, choose_records(manifest, 12), layout)
+    return read_sample(manifest, choose_records(manifest, np.arange(len(manifest)), 12), layout)
 
 
 def test_the_inverted_image_is_named(sample):
@@ -137,13 +137,15 @@ def test_the_sample_is_spread_over_kinds(manifest):
         at = table.column_names.index(name)
         table = table.set_column(at, name, pa.array(values))
     mixed = type(manifest)(table, manifest.path, manifest.source, manifest.hash)
+    all_of_them = np.arange(12)
     for seed in range(5):
-        chosen = choose_records(mixed, 6, seed)
+        chosen = choose_records(mixed, all_of_them, 6, seed)
         assert np.all(np.diff(chosen) > 0) and {0, 1, 11} <= set(chosen.tolist())
         others = [n for n in chosen.tolist() if n not in (0, 1, 11)]
         assert {n % 2 for n in others} == {0, 1}
-    assert not np.array_equal(choose_records(mixed, 6, 0), choose_records(mixed, 6, 1))
-    assert choose_records(mixed, 99).tolist() == list(range(12))
+    assert not np.array_equal(choose_records(mixed, all_of_them, 6, 0), choose_records(mixed, all_of_them, 6, 1))
+    assert choose_records(mixed, all_of_them, 99).tolist() == list(range(12))
+    assert choose_records(mixed, np.array([7, 2, 5]), 99).tolist() == [2, 5, 7]
 
 
 def test_pictures_need_no_jax():

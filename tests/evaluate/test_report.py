@@ -175,7 +175,8 @@ def _study() -> dict:
     ]  # fmt: skip
     return {
         "name": "phantoms", "side": "test", "level": 0.95, "budgets": [50, 200], "seeds": [0, 1],
-        "learning_rates": [1e-3], "tasks": [{"name": "arc", "label": "region", "classes": ["hand", "foot", "hip"]}],
+        "learning_rates": [1e-3],
+        "tasks": [{"name": "arc", "label": "region", "classes": ["hand", "foot", "hip", "jaw"], "classes_present": 3}],
         "arms": arms, "cells": cells,
         "comparisons": comparisons, "curve": curve, "leakage": None, "notes": [f"a note of {_EVIL}"],
     }  # fmt: skip
@@ -266,6 +267,8 @@ def test_of_a_study_one_run_stands_for_all_and_not_by_its_score(tmp_path):
         figures = _evaluation("region")
         figures["labels"][0]["balanced_accuracy"] = _interval(score)
         _write(run / "evaluation" / "test.json", figures)
+    # A run that the table does not show: another rate was chosen.
+    _write(tmp_path / "runs/arc/mae/n200/seed0-lr0.0001/config.json", to_dict(config))
     found = gather(tmp_path)
     assert [run.name for run in found.finetuning] == ["arc/mae/n200/seed0-lr0.001"] and found.left_out == 3
     assert [run.folder for run in found.pretraining] == [begun.resolve()]  # followed from where the runs began

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from radmae_jax.command import said
 from radmae_jax.data.manifest import Manifest, quarantine_path, read_manifest, read_with_facts
 from radmae_jax.data.splits import MAX_CLASSES, SIDES, Split, read_split
-from radmae_jax.evaluate.report.gather import said
 
 _COLUMNS = ("view", "laterality", "scanner", "modality", "bits", "photometric", "syntax")  # beside the region
 _SYNTAXES = {  # DICOM PS3.6, table A-1

@@ -14,7 +14,7 @@ _CALIBRATION = ("ece", "brier", "nll", "bins")
 _LEAKAGE = tuple(field.name for field in fields(Leakage))
 _STUDY = ("name", "side", "level", "tasks", "budgets", "seeds", "arms", "cells", "comparisons", "curve", "notes")
 _PARTS = {
-    "tasks": ("name", "label", "classes"),
+    "tasks": ("name", "label", "classes", "classes_present"),
     "arms": ("name", "kind", "matched", "said", "pretraining"),
     "cells": ("arm", "task", "budget", "learning_rate", "test_images", "balanced_accuracy", "auroc", "per_seed"),
     "comparisons": ("task", "budget", "a", "b", "difference", "p_value"),

@@ -7,11 +7,12 @@ import numpy as np
 from markupsafe import Markup
 
 from radmae_jax.bench.plan import Plan, make_plan
+from radmae_jax.command import said
 from radmae_jax.config import Config
 from radmae_jax.data.dataset import open_archive
 from radmae_jax.evaluate.report.archive import Counted, Facts
 from radmae_jax.evaluate.report.charts import histogram, size_map
-from radmae_jax.evaluate.report.gather import Found, manifest_of, said, split_of
+from radmae_jax.evaluate.report.gather import Found, manifest_of, split_of
 from radmae_jax.evaluate.report.words import TIMES
 
 _ROWS = 20  # values of a column that are shown

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from radmae_jax.command import said
 from radmae_jax.data.codecs import ImageError
 from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.splits import SIDES
 from radmae_jax.evaluate.report.choices import Choice, choose
-from radmae_jax.evaluate.report.gather import Run, manifest_of, said
+from radmae_jax.evaluate.report.gather import Run, manifest_of
 from radmae_jax.evaluate.report.pictures import overlaid, plain
 
 
@@ -54,7 +55,8 @@ def examples_of(run: Run, problems: list[str]) -> list[Examples]:
         problems.append(f"{run.name}: no checkpoint is there, so no attention can be shown")
         return []
     try:
-        manifest = read_manifest(manifest_path)
+        root = str(run.settings.get("data", {}).get("root") or "")
+        manifest = read_manifest(manifest_path, Path(root) if root else None)
         if run.premises and run.premises.get("manifest") != manifest.hash:
             raise ValueError(f"{manifest_path.name} has changed since training: its records are other images")
         look = _looking(run, side)

@@ -13,7 +13,6 @@ from radmae_jax.evaluate.report.contract import missing_of_evaluation, missing_o
 from radmae_jax.evaluate.report.history import History, read_history
 from radmae_jax.figures import to_json
 
-_RUNS_OF_STUDY = "*/*/*/*/config.json"  # task, arm, budget, seed with learning rate
 _ARMS = ("mae", "imagenet", "random")  # which of a study's runs stands for all: the first of these arms there is
 
 
@@ -87,7 +86,7 @@ def gather(workdir: Path) -> Found:
         if figures is None:
             continue
         studies.append(Study(path.resolve().name, path, figures))
-        below = sorted(found.parent for found in (path / "runs").glob(_RUNS_OF_STUDY))
+        below = _runs_of(figures, path)
         starts += [str(_settings(folder, []).get("train", {}).get("start") or "") for folder in below]
         chosen = _standing_for_all(below)
         left_out += len(below) - len(chosen)
@@ -151,16 +150,6 @@ def file_name(path: str) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
-def said(error: Exception, *paths: Path) -> str:
-    """An error in words for a page: without the folders of these paths, and without a path that the system put in."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = str(error)
-    for path in paths:
-        text = text.replace(str(path), path.name)
-    return text
-
-
 def _settings(folder: Path, problems: list[str]) -> dict[str, Any]:
     return _object(folder / "config.json", problems) or {}
 
@@ -211,6 +200,16 @@ def _run_at(start: str) -> Path | None:
         if (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file():
             return folder
     return None
+
+
+def _runs_of(study: dict[str, Any], folder: Path) -> list[Path]:
+    """The runs whose scores a study's table shows: those of its cells, at their learning rates."""
+    found = []
+    for cell in study["cells"]:
+        for seed in study["seeds"]:
+            run = f"{cell['task']}/{cell['arm']}/n{cell['budget']}/seed{seed}-lr{cell['learning_rate']:g}"
+            found.append(folder / "runs" / run)
+    return sorted(path for path in found if (path / "config.json").is_file())
 
 
 def _standing_for_all(folders: list[Path]) -> list[Path]:

@@ -7,11 +7,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from radmae_jax import __version__
+from radmae_jax.command import said
 from radmae_jax.evaluate.report import data, study, tasks, training, words
 from radmae_jax.evaluate.report.archive import Facts, read_facts
 from radmae_jax.evaluate.report.charts import bar, whisker
 from radmae_jax.evaluate.report.examples import Examples, examples_of
-from radmae_jax.evaluate.report.gather import Found, gather, said
+from radmae_jax.evaluate.report.gather import Found, gather
 from radmae_jax.evaluate.report.pictures import icon, scale
 from radmae_jax.evaluate.report.provenance import origin_of, versions
 from radmae_jax.evaluate.report.summary import sentences, tiles

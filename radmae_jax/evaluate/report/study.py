@@ -1,5 +1,6 @@
 """study.json to its charts: what labels and pre-training bring, by task."""
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -32,7 +33,7 @@ def task_charts(study: Study) -> list[TaskCharts]:
     colours = {arm["name"]: at for at, arm in enumerate(figures["arms"])}
     charts = []
     for task in figures["tasks"]:
-        chance = 1.0 / max(len(task["classes"]), 1)
+        chance = 1.0 / max(task["classes_present"], 1)
         cells = [
             {**cell, "colour": colours.get(cell["arm"], 0)} for cell in figures["cells"] if cell["task"] == task["name"]
         ]
@@ -125,20 +126,19 @@ def _by_steps(task: dict[str, Any], curve: list[dict[str, Any]], chance: float) 
 
 
 def _by_images(task: dict[str, Any], curve: list[dict[str, Any]], chance: float) -> Markup:
-    """Of each budget the points of the most steps on each number of images, where that number varies."""
-    lines = []
+    """Of each budget the points of one number of steps, where the number of images varies: of the numbers of steps that
+    most numbers of images have, the largest."""
+    lines, steps = [], 0
     for at, budget in enumerate(sorted({point["budget"] for point in curve})):
-        longest: dict[int, dict[str, Any]] = {}
-        for point in curve:
-            if point["budget"] == budget and point["images"] and point["steps"]:
-                held = longest.get(point["images"])
-                if held is None or point["steps"] > held["steps"]:
-                    longest[point["images"]] = point
-        own = [longest[images] for images in sorted(longest)]
-        lines.append(_line(f"{budget:,} labels", sorted(longest), own, at))
+        own = [point for point in curve if point["budget"] == budget and point["images"] and point["steps"]]
+        numbers = Counter(steps for steps, _ in {(point["steps"], point["images"]) for point in own})
+        steps = max(numbers, key=lambda steps: (numbers[steps], steps), default=0)
+        of_images = {point["images"]: point for point in own if point["steps"] == steps}
+        ordered = sorted(of_images)
+        lines.append(_line(f"{budget:,} labels", ordered, [of_images[images] for images in ordered], at))
     if not any(len(line.x) > 1 for line in lines):
         return Markup("")
-    title = f"{task['name']}: balanced accuracy by different images of pre-training"
+    title = f"{task['name']}: balanced accuracy by different images of pre-training, {steps:,} steps each"
     return _chart(lines, title, "different images in pre-training", chance)
 
 
