@@ -154,9 +154,8 @@ def test_the_test_side_is_scored_only_when_asked_for(run):
     assert not (run / "evaluation" / "test.json").exists()
     assert main(["evaluate", str(run), "--side", "test", "--resamples", "50"]) == 0
     stored = json.loads((run / "evaluation" / "test.json").read_text())
-    assert stored["side"] == "test" and stored["images"] == len(
-        predict(open_trained(run), "test").predictions[0].records
-    )
+    predicted = predict(open_trained(run), "test")
+    assert stored["side"] == "test" and stored["images"] == len(predicted.predictions[0].records)
 
 
 def test_a_test_patient_in_what_was_seen_is_refused(run, config, labelled, tmp_path, capsys):
@@ -183,6 +182,36 @@ def test_a_run_from_a_run_has_seen_what_both_have(run, config, tmp_path):
     assert read_seen(tmp_path / "next") == read_seen(run)
     found, _ = evaluate([tmp_path / "next"], "validation", "latest", resamples=50)
     assert found.leakage.pretraining == "proven" and "pre-training included" in found.leakage.said
+
+
+def test_images_that_cannot_be_read_are_counted_up_to_the_run_s_limit(run, evaluated, tmp_path, capsys):
+    """One of the validation images is damaged; config.data.max_unreadable is 1 %, then 20 %."""
+    _, (predicted,) = evaluated
+    archive, record = predicted.trained.archive, int(predicted.predictions[0].records[0])
+    shutil.copytree(archive.manifest.source, tmp_path / "images")
+    (tmp_path / "images" / archive.manifest.paths[record]).write_bytes(b"no image")
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    settings = json.loads((other / "config.json").read_text())
+    settings["data"]["root"] = str(tmp_path / "images")
+    (other / "config.json").write_text(json.dumps(settings))
+    assert main(["evaluate", str(other)]) == 2
+    said = capsys.readouterr().err
+    assert "1 of 12 records could not be read, above config.data.max_unreadable 1.0%" in said
+    settings["data"]["max_unreadable"] = 0.2
+    (other / "config.json").write_text(json.dumps(settings))
+    found, (again,) = evaluate([other], "validation", resamples=50)
+    assert found.images == 11 and [problem[0] for problem in found.unreadable] == [record]
+    kept = read_predictions(other / "evaluation" / "validation.parquet", again.trained.saved.config)
+    assert kept.problems == found.unreadable and record not in kept.predictions[0].records
+
+
+def test_images_without_a_label_are_left_out_and_counted(run, evaluated):
+    found, (predicted,) = evaluated
+    side = predicted.trained.archive.split.records("validation")
+    assert found.left_out == len(side) - found.images
+    stored = json.loads((run / "evaluation" / "validation.json").read_text())
+    assert stored["left_out"] == found.left_out
 
 
 def test_other_data_than_it_was_trained_with_is_refused(run, tmp_path, capsys):

@@ -127,6 +127,21 @@ def test_the_table_is_of_the_stored_predictions(finished, study, labelled):
     assert ".png" not in json.dumps(table)
 
 
+def test_arms_are_compared_on_the_images_that_all_runs_could_read(finished, study):
+    place, cells = finished
+    (whole,) = cells[0].kept[1].predictions
+    rows, record = np.arange(len(whole.records)) > 0, int(whole.records[0])
+    part = replace(
+        whole, records=whole.records[rows], patients=whole.patients[rows], truth=whole.truth[rows],
+        probabilities=whole.probabilities[rows],
+    )  # fmt: skip
+    lost = replace(cells[0].kept[1], predictions=(part,), problems=((record, "gone"),))
+    table = table_of(study, [replace(cells[0], kept=(cells[0].kept[0], lost)), cells[1]], [], place)
+    assert [cell["test_images"] for cell in table["cells"]] == [len(rows) - 1] * 2
+    assert [cell["unreadable"] for cell in table["cells"]] == [1, 0]
+    assert "tex: 1 images could not be read by some run and are scored in none." in table["notes"]
+
+
 def test_the_curve_begins_with_each_saved_step_and_ends_with_the_arm_itself(finished, study, compiled):
     place, _ = finished
     (place.folder / "compiled").symlink_to(compiled)
