@@ -159,13 +159,19 @@ def start_worker(number: int, of: int) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, signal.SIG_IGN)
 
-    def end_with_trainer() -> None:
-        trainer = multiprocessing.parent_process()
-        if trainer is not None:
-            trainer.join()  # by a pipe that closes however the trainer ends, also before this line
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Makes this process end when the one that started it is gone, however that ended."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()  # by a pipe that closes however the parent ends, also before this line
             os._exit(1)
 
-    threading.Thread(target=end_with_trainer, daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class ClosingIterator:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from radmae_jax.data.loader import end_with_parent
 from radmae_jax.study.execute import Interrupted, Place, predict_once, run_cell
 from radmae_jax.study.plan import Arm, Run, Study
 from radmae_jax.train.session import stop_signals
@@ -34,9 +35,7 @@ def run_apart(study: Study, work: Sequence[Work], place: Place, jobs: int) -> No
     for _ in range(jobs):
         todo.put(None)
     plain = replace(place, say=_say)
-    workers = [
-        context.Process(target=_do, args=(study, todo, errors, plain, at, jobs), daemon=True) for at in range(jobs)
-    ]
+    workers = [context.Process(target=_do, args=(study, todo, errors, plain, at, jobs)) for at in range(jobs)]
     with stop_signals() as stopping:
         for worker in workers:
             worker.start()
@@ -62,6 +61,7 @@ def run_apart(study: Study, work: Sequence[Work], place: Place, jobs: int) -> No
 
 
 def _do(study: Study, todo: Any, errors: Any, place: Place, at: int, jobs: int) -> None:
+    end_with_parent()
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[at::jobs])  # before jax counts them
     from radmae_jax.study.conduct import share_programs
