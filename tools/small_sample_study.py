@@ -12,6 +12,8 @@ import csv
 import sys
 from pathlib import Path
 
+from absl import logging
+
 from radmae_jax.config import Augment, Bins, Config, Data, Model, Optim, Task, Train
 from radmae_jax.data.index import index
 from radmae_jax.data.manifest import read_manifest
@@ -39,6 +41,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="as of `radmae study`")
     parser.add_argument("--budgets", type=int, nargs="+", default=(20, 40))
     options = parser.parse_args()
+    logging.set_verbosity(logging.ERROR)  # orbax explains each of its options as a warning
     options.out.mkdir(parents=True, exist_ok=True)
 
     manifest = options.out / "manifest.parquet"

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from absl import logging
+
 from radmae_jax.data.loader import end_with_parent
 from radmae_jax.study.execute import Interrupted, Place, predict_once, run_cell
 from radmae_jax.study.plan import Arm, Run, Study
@@ -62,6 +64,7 @@ def run_apart(study: Study, work: Sequence[Work], place: Place, jobs: int) -> No
 
 def _do(study: Study, todo: Any, errors: Any, place: Place, at: int, jobs: int) -> None:
     end_with_parent()
+    logging.set_verbosity(logging.ERROR)  # as `radmae` has it in its own process
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[at::jobs])  # before jax counts them
     from radmae_jax.study.conduct import share_programs
