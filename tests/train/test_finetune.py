@@ -102,7 +102,7 @@ def test_stopped_and_resumed_is_bitwise_the_same(trained, arguments, tmp_path):
     [
         (
             "--config.task.classes=(('rough', 'none', 'fine'),)",
-            'with classes = [["fine", "none", "rough"]], this run has [["r',
+            'classes of the training images) = [["fine", "none", "rough"]], this run has [["r',
         ),
         (
             "--config.task.labels=region",
@@ -150,7 +150,7 @@ def test_labels_that_changed_are_refused(trained, arguments, labelled, tmp_path)
     record = int(archive.records("test")[0])
     other = next(name for at, name in enumerate(archive.classes[0]) if at != archive.labels[record, 0])
     config = _relabelled(arguments, labelled, tmp_path / "manifest.parquet", {record: other})
-    with pytest.raises(checkpoint.CheckpointError, match="made with codes ="):
+    with pytest.raises(checkpoint.CheckpointError, match=r"made with codes \(the labels of the manifest's images\) ="):
         train_run(config, trained, quiet=True)
 
 
