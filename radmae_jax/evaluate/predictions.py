@@ -67,7 +67,7 @@ def merge(parts: list[Predictions]) -> Predictions:
         probabilities=np.concatenate([part.probabilities for part in parts]),
     )
     order = np.argsort(joined.records, kind="stable")
-    joined = _take(joined, order[joined.records[order] >= 0])
+    joined = take(joined, order[joined.records[order] >= 0])
     again = np.zeros(len(joined.records), bool)  # rows whose record is that of the row before
     again[1:] = joined.records[1:] == joined.records[:-1]
     for row in np.flatnonzero(again).tolist():
@@ -76,7 +76,7 @@ def merge(parts: list[Predictions]) -> Predictions:
             if not np.array_equal(rows[row], rows[row - 1]):
                 said = "" if field == "patients" else f": {rows[row - 1]} and {rows[row]}"
                 raise ValueError(f"label {first.label}: record {joined.records[row]} has two {field}{said}")
-    return _take(joined, ~again)
+    return take(joined, ~again)
 
 
 def outcomes_of(runs: list[Predictions]) -> Outcomes:
@@ -102,7 +102,8 @@ def outcomes_of(runs: list[Predictions]) -> Outcomes:
     )  # fmt: skip
 
 
-def _take(predictions: Predictions, rows: np.ndarray) -> Predictions:
+def take(predictions: Predictions, rows: np.ndarray) -> Predictions:
+    """Those of some rows: their numbers, or bool [N]."""
     return replace(
         predictions, records=predictions.records[rows], patients=predictions.patients[rows],
         truth=predictions.truth[rows], probabilities=predictions.probabilities[rows],

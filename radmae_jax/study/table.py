@@ -9,7 +9,7 @@ import numpy as np
 from radmae_jax.data.dataset import open_archive
 from radmae_jax.data.leakage import Leakage
 from radmae_jax.evaluate.evaluation import prove_run, weakest
-from radmae_jax.evaluate.predictions import Predictions
+from radmae_jax.evaluate.predictions import Predictions, take
 from radmae_jax.evaluate.statistics import Scores, compare, score
 from radmae_jax.study.execute import Cell, Place, predict_once
 from radmae_jax.study.notes import notes_of
@@ -121,11 +121,7 @@ def _common_records(cells: list[Cell]) -> np.ndarray:
 
 
 def _only(predictions: Predictions, records: np.ndarray) -> Predictions:
-    rows = np.isin(predictions.records, records)
-    return replace(
-        predictions, records=predictions.records[rows], patients=predictions.patients[rows],
-        truth=predictions.truth[rows], probabilities=predictions.probabilities[rows],
-    )  # fmt: skip
+    return take(predictions, np.isin(predictions.records, records))
 
 
 def _proof(study: Study, cells: list[Cell], name: str, place: Place) -> Leakage:
