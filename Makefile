@@ -19,7 +19,7 @@ demo: setup
 	$(RADMAE) demo --workdir runs/demo
 
 test: setup lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(VENV)/bin/ruff format --check .

@@ -1,10 +1,15 @@
-"""Strict settings for all tests: eight CPU devices, no silent broadcasting between ranks."""
+"""Strict settings for all tests: eight CPU devices, no silent broadcasting between ranks.
+
+Programs are compiled without LLVM's optimisation, which takes a third of the time of the tests; XLA's own passes, which
+decide what is computed, are those of every run. Tests that start `radmae` as a process compile as users do.
+"""
 
 import jax
 import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -4,93 +4,23 @@ import argparse
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from radmae_jax.config import Bins, Config, Data, Task, Train
-from radmae_jax.data.dataset import open_dataset
+from radmae_jax.config import Config, Data, Task, Train
 from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.splits import read_split
-from radmae_jax.evaluate.evaluation import evaluate
-from radmae_jax.evaluate.report import words
 from radmae_jax.evaluate.report.gather import gather
-from radmae_jax.evaluate.report.page import SECTIONS, make_page
+from radmae_jax.evaluate.report.page import make_page
 from radmae_jax.evaluate.report.report_commands import add_report
 from radmae_jax.plain import to_dict
-from radmae_jax.train import checkpoint
-from radmae_jax.train.premises import premises_of
-from radmae_jax.train.session import write_config
-from radmae_jax.train.state import State
-from radmae_jax.train.task import objective_of
-from radmae_jax.train.watch import Tally
 
-_INLINE = {"span", "b", "a", "code", "strong", "sup"}
-_VOID = {"meta", "link", "img", "br", "hr", "input"}
 _EVIL = "<script>alert(1)</script>"
-
-
-class _Reader(HTMLParser):
-    """Tags, ids, addresses and the text of a page; raises where tags do not nest."""
-
-    def __init__(self, html: str):
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.ids: list[str] = []
-        self.addresses: list[str] = []
-        self.headings: list[int] = []
-        self._parts: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == [], f"left open: {self.open}"
-        self.text = " ".join("".join(self._parts).split())
-
-    def handle_starttag(self, tag, attrs):
-        self._parts.append("" if tag in _INLINE else " ")
-        self.tags.add(tag)
-        self.ids += [str(value) for name, value in attrs if name == "id"]
-        self.addresses += [str(v) for name, v in attrs if name in ("src", "href", "xlink:href", "action", "srcset")]
-        if re.fullmatch("h[1-6]", tag):
-            self.headings.append(int(tag[1]))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in _VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
-        self.open.pop()
-        self._parts.append("" if tag in _INLINE else " ")
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
-            self._parts.append(data)
-
-
-def _read(workdir: Path, *forbidden: str, images: bool = True) -> _Reader:
-    """The page of a work directory, after what holds of every page."""
-    html = make_page(workdir, images).html
-    page = _Reader(html)
-    assert "script" not in page.tags and "://" not in html and "url(" not in html and "@import" not in html
-    assert all(address.startswith(("#", "data:image/")) for address in page.addresses)
-    targets = {address[1:] for address in page.addresses if address.startswith("#")}
-    assert targets <= set(page.ids) and {name for name, _ in SECTIONS} <= targets
-    assert len(set(page.ids)) == len(page.ids)
-    assert page.headings[0] == 1 and all(b <= a + 1 for a, b in zip(page.headings, page.headings[1:], strict=False))
-    for text in (str(workdir), str(workdir.resolve()), str(workdir.parent), *forbidden):
-        assert text not in html, f"the page names {text}"
-    return page
 
 
 def _write(path: Path, value: object) -> None:
@@ -177,9 +107,9 @@ def _study() -> dict:
     }  # fmt: skip
 
 
-def test_a_pretraining_run_is_told_with_its_figures(run_config, archive, labelled, tmp_path):
+def test_a_pretraining_run_is_told_with_its_figures(run_config, archive, labelled, tmp_path, read_page):
     config = replace(run_config, data=Data(manifest=str(labelled), workers=0))
-    page = _read(_pretraining(tmp_path / "run", config), str(labelled.parent), str(archive.parent))
+    page = read_page(_pretraining(tmp_path / "run", config), str(labelled.parent), str(archive.parent))
     for said in (
         "60 radiographs from", "fit each", "3 steps", "48 (each as often", "20.0 images a second",
         "from 0.4321 to 0.1234",         "12 tokens 30 tokens", "At first: after 1 step.",
@@ -192,23 +122,23 @@ def test_a_pretraining_run_is_told_with_its_figures(run_config, archive, labelle
     assert sum(address.startswith("data:image/jpeg") for address in page.addresses) == 3
     split = read_split(labelled.with_name("manifest.parquet.split.parquet"), read_manifest(labelled))
     assert re.search(rf"train {len(split.records('train'))} \d+\.\d %", page.text) and split.hash in page.text
-    without = _read(tmp_path / "run", images=False)
+    without = read_page(tmp_path / "run", images=False)
     assert "asked to show no radiographs" in without.text
     assert not any(address.startswith("data:image/jpeg") for address in without.addresses)
 
 
-def test_a_run_whose_manifest_is_gone_is_still_told(tmp_path):
+def test_a_run_whose_manifest_is_gone_is_still_told(tmp_path, read_page):
     config = Config(data=Data(manifest="/secret/Doe_John/archive.parquet", root="/secret/Doe_John"))
-    page = _read(_pretraining(tmp_path / "run", config), "/secret")
+    page = read_page(_pretraining(tmp_path / "run", config), "/secret")
     assert "The manifest archive.parquet, which a run names, is not there any more" in page.text
     assert "from 0.4321 to 0.1234" in page.text and "Nothing can be planned" in page.text
     assert '"root": "Doe_John"' in page.text and "--config.data.manifest=archive.parquet" in page.text
 
 
-def test_figures_of_an_evaluation_are_written_with_intervals(tmp_path):
+def test_figures_of_an_evaluation_are_written_with_intervals(tmp_path, read_page):
     _write(tmp_path / "tuned" / "config.json", to_dict(Config(task=Task("classify", ("texture",)))))
     _write(tmp_path / "tuned" / "evaluation" / "test.json", _evaluation())
-    page = _read(tmp_path)
+    page = read_page(tmp_path)
     for said in (
         "On 45 test images of 33 patients whom fine-tuning never saw, balanced accuracy was 81.2 % (76.0 to 85.9) for "
         "texture (2 classes, chance 50.0 %).",
@@ -221,19 +151,19 @@ def test_figures_of_an_evaluation_are_written_with_intervals(tmp_path):
         assert said in page.text, said
 
 
-def test_labels_cannot_become_html(tmp_path):
+def test_labels_cannot_become_html(tmp_path, read_page):
     _write(tmp_path / "tuned" / "config.json", to_dict(Config(task=Task("classify", (_EVIL,)))))
     _write(tmp_path / "tuned" / "evaluation" / "test.json", _evaluation(_EVIL, (_EVIL, '"><img src=x>')))
     study = _study()
     study["arms"][0]["name"] = study["cells"][0]["arm"] = study["tasks"][0]["name"] = _EVIL
     _write(tmp_path / "study" / "study.json", study)
-    page = _read(tmp_path)  # which asserts that there is no script element and no address x
+    page = read_page(tmp_path)  # which asserts that there is no script element and no address x
     assert page.text.count(_EVIL) > 10 and '"><img src=x>' in page.text
 
 
-def test_a_study_is_told_with_its_comparisons_and_curves(tmp_path):
+def test_a_study_is_told_with_its_comparisons_and_curves(tmp_path, read_page):
     _write(tmp_path / "study.json", _study())
-    page = _read(tmp_path)
+    page = read_page(tmp_path)
     for said in (
         "With 200 labelled images for arc, balanced accuracy was 73.5 % (70.5 to 76.5) with pre-training and 55.1 % "
         "(52.1 to 58.1) without, a difference of +18.3 points (+12.0 to +25.0), p < 0.001.",
@@ -269,7 +199,7 @@ def test_of_a_study_one_run_stands_for_all_and_not_by_its_score(tmp_path):
     assert [run.folder for run in found.pretraining] == [begun.resolve()]  # followed from where the runs began
 
 
-def test_what_cannot_be_read_is_said(tmp_path):
+def test_what_cannot_be_read_is_said(tmp_path, read_page):
     run = _pretraining(tmp_path / "run", Config())
     (run / "config.json").write_text('{"data": {"manifest": "/secret/m.parquet", "no_such": 1}, "train": {"seed": 41}}')
     _write(run / "evaluation" / "validation.json", {"side": "validation", "step": 1})
@@ -277,7 +207,7 @@ def test_what_cannot_be_read_is_said(tmp_path):
     (tmp_path / "study").mkdir()
     _write(tmp_path / "study" / "study.json", [1, 2])
     (tmp_path / "manifest.parquet").write_bytes(b"no parquet")
-    page = _read(tmp_path, "/secret")
+    page = read_page(tmp_path, "/secret")
     for said in (
         "run/config.json is not of this version: see config.data.no_such",
         "evaluation/validation.json is of another version: it has no images", "evaluation/test.json cannot be read",
@@ -287,67 +217,15 @@ def test_what_cannot_be_read_is_said(tmp_path):
         assert said in page.text, said
 
 
-def test_a_split_with_a_leak_is_said_without_its_path(labelled, tmp_path):
+def test_a_split_with_a_leak_is_said_without_its_path(labelled, tmp_path, read_page):
     split = pq.read_table(labelled.with_name("manifest.parquet.split.parquet"))
     rows = split.to_pylist()
     rows.append({"patient": rows[0]["patient"], "side": "test" if rows[0]["side"] != "test" else "train"})
     leaking = pa.Table.from_pylist(rows, schema=split.schema)
     pq.write_table(leaking, tmp_path / "manifest.parquet.split.parquet")
     (tmp_path / "manifest.parquet").write_bytes(labelled.read_bytes())
-    page = _read(tmp_path)
+    page = read_page(tmp_path)
     assert "manifest.parquet.split.parquet: field patient: 1 of 60 patients are on several sides" in page.text
-
-
-@pytest.fixture(scope="module")
-def evaluated(labelled, small_model, tmp_path_factory) -> Path:
-    """A classifier with random weights as a checkpoint, and what `radmae evaluate` writes of its validation side."""
-    run = tmp_path_factory.mktemp("evaluated") / "run"
-    run.mkdir()
-    config = Config(
-        data=Data(manifest=str(labelled), threads=2), bins=Bins(shapes=1, group=8), model=small_model,
-        task=Task("classify", ("texture",)), train=Train(images_per_step=8),
-    )  # fmt: skip
-    dataset = open_dataset(config)
-    config = replace(config, task=replace(config.task, classes=dataset.classes))
-    write_config(run, config)
-    objective = objective_of(config)
-    state = State(jnp.int32(7), jax.jit(objective.init)(jax.random.key(0))["params"], {}, {}, {})
-    premises = premises_of(config, dataset, dataset.schedule(config).steps_per_epoch)
-    with checkpoint.open_manager(run, 1, objective.goodness) as manager:
-        checkpoint.save(manager, state, premises, Tally(), 7, None)
-    evaluate([run], "validation", 7, resamples=50)
-    return run
-
-
-def test_examples_are_shown_of_a_real_run(evaluated, labelled, archive):
-    page = make_page(evaluated)
-    table = pq.read_table(evaluated / "evaluation" / "validation.parquet").to_pydict()
-    guessed = np.argmax(table["probability:texture"], axis=1)
-    right = int((guessed == np.array(table["true:texture"])).sum())
-    assert page.problems == [] and page.tasks == 1
-    assert page.examples == min(right, 3) + min(len(guessed) - right, 3)
-    read = _read(evaluated, str(labelled.parent), str(archive.parent))
-    assert sum(address.startswith("data:image/jpeg") for address in read.addresses) == 2 * page.examples
-    shown = set(map(int, re.findall(r"Record (\d+),", read.text)))
-    assert shown <= set(table["record"]) and len(shown) == page.examples
-    figures = json.loads((evaluated / "evaluation" / "validation.json").read_text())
-    assert words.percent(figures["labels"][0]["balanced_accuracy"]) in read.text
-    assert "The test side was not opened" in read.text and "(the one above)" in read.text
-
-
-def test_images_of_another_manifest_are_not_shown(evaluated, archive, tmp_path):
-    """Records would be other images."""
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for part in ("checkpoints", "evaluation", "metrics.jsonl"):
-        (copy / part).symlink_to(evaluated / part)
-    settings = json.loads((evaluated / "config.json").read_text())
-    settings["data"]["manifest"] = str(archive)
-    _write(copy / "config.json", settings)
-    page = make_page(copy)
-    assert page.examples == 0
-    assert "manifest.parquet has changed since training: its records are other images" in page.problems[-1]
-    assert "(another than above: the manifest has changed)" in _Reader(page.html).text
 
 
 def test_the_command_writes_the_page_and_says_where(tmp_path, capsys):
@@ -373,7 +251,7 @@ def test_the_command_writes_the_page_and_says_where(tmp_path, capsys):
      (("labels", 0, "strata"), "it has no labels[0].strata"),
      (("labels", 0, "calibration", "ece"), "it has no labels[0].calibration.ece")],
 )  # fmt: skip
-def test_an_evaluation_of_another_version_is_named_by_what_it_lacks(path, said, tmp_path):
+def test_an_evaluation_of_another_version_is_named_by_what_it_lacks(path, said, tmp_path, read_page):
     figures = _evaluation()
     *way, last = path
     part = figures
@@ -382,4 +260,4 @@ def test_an_evaluation_of_another_version_is_named_by_what_it_lacks(path, said, 
     del part[last]
     _write(tmp_path / "config.json", to_dict(Config(task=Task("classify", ("texture",)))))
     _write(tmp_path / "evaluation" / "test.json", figures)
-    assert said in _read(tmp_path).text
+    assert said in read_page(tmp_path).text

@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from radmae_jax.cli import main
 from radmae_jax.config import Bins, Config, Data, Optim, Task, Train
 from radmae_jax.data.dataset import open_archive
 from radmae_jax.evaluate.evaluation import evaluate
 from radmae_jax.study import execute
 from radmae_jax.study.check import check_study, with_lengths
 from radmae_jax.study.conduct import FILE, conduct, share_programs
-from radmae_jax.study.execute import Place, Result, choose, predict_once, run_study
-from radmae_jax.study.plan import Arm, Given, Run, Study, read_study
+from radmae_jax.study.execute import Place, Result, predict_once, run_study
+from radmae_jax.study.plan import Arm, Run, Study
 from radmae_jax.study.pretraining import curve_arms, pretraining_of
 from radmae_jax.study.table import table_of
 from radmae_jax.train.loop import train_run
@@ -247,9 +246,14 @@ def test_cells_in_two_processes_are_those_in_one(finished, study, tmp_path, comp
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core")
     (tmp_path / "compiled").symlink_to(compiled)
-    table = conduct(replace(study, curve_tasks=()), tmp_path, "test", jobs=2, say=lambda text: None)
-    wanted = table_of(study, cells, [], place)
-    assert [cell["search"] for cell in table["cells"]] == [cell["search"] for cell in wanted["cells"]]
+    small = replace(study, curve_tasks=(), seeds=1, learning_rates=(1e-3,))
+    table = conduct(small, tmp_path, "test", jobs=2, say=lambda text: None)
+    assert [(cell["arm"], cell["learning_rate"]) for cell in table["cells"]] == [("random", 1e-3), ("mae", 1e-3)]
+    for cell in cells:
+        runs = [root / "runs" / "tex" / cell.arm / "n12" / "seed0-lr0.001" for root in (place.folder, tmp_path)]
+        here, there = (Result(**json.loads((run / "result.json").read_text())) for run in runs)
+        # Other numbers of devices and threads sum in another order, which may turn the class of an image.
+        assert (here.steps, here.loss) == (there.steps, pytest.approx(there.loss, rel=1e-3))
     with pytest.raises(ValueError, match="--jobs 999: there are"):
         conduct(study, tmp_path, "test", jobs=999)
 
@@ -266,48 +270,3 @@ def test_what_the_archive_has_not_is_said_before_anything_is_trained(study, chan
     with pytest.raises(ValueError, match=message):
         conduct(replace(study, **change), tmp_path / "new", "test")
     assert not (tmp_path / "new").exists()
-
-
-def test_the_rate_is_chosen_by_balanced_accuracy_then_by_loss(study):
-    runs = [Run(study.arms[0], "tex", "texture", 12, 0, rate) for rate in (1e-4, 1e-3, 1e-2)]
-    results = [Result(0.5, 0.9, 3, 3, 1.0), Result(0.5, 0.7, 3, 3, 1.0), Result(0.4, 0.1, 3, 3, 1.0)]
-    assert choose(runs, results).learning_rate == 1e-3
-    results[1] = Result(None, None, None, None, 0.0, "it diverged")
-    assert choose(runs, results).learning_rate == 1e-4
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"arms": ()}, "arms is empty"),
-        ({"budgets": (200, 50)}, "must be positive and ascending"),
-        ({"tasks": (("a", "x"), ("a", "y"))}, "task names .* are not distinct"),
-        ({"seeds": 0}, "seeds is 0"),
-    ],
-)
-def test_plans_that_make_no_sense_are_named(study, change, message):
-    with pytest.raises(ValueError, match=message):
-        replace(study, **change)
-
-
-def test_arms_begin_with_what_their_kind_says(study):
-    with pytest.raises(ValueError, match="arm x of kind 'random' has start 'weights'"):
-        replace(study, arms=(replace(study.arms[0], name="x", start="weights"),))
-    with pytest.raises(ValueError, match="arm x of kind 'imagenet' has start ''"):
-        replace(study, arms=(replace(study.arms[0], name="x", kind="imagenet"),))
-
-
-def test_the_packaged_study_has_no_imagenet_arm_without_a_file():
-    found = read_study("phantom_study", Given("m.parquet", mae="run"))
-    assert [arm.name for arm in found.arms] == ["random", "mae"] and found.budgets == (50, 200)
-    assert [a.name for a in read_study("phantom_study", Given("m", "run", "vit.npz")).arms][-1] == "imagenet"
-    with pytest.raises(ValueError, match="is no study"):
-        read_study("demo", Given("m"))
-
-
-def test_what_is_not_of_the_study_is_named(capsys, tmp_path):
-    arguments = ["study", "phantom_study", "--manifest", "m", "--workdir", str(tmp_path)]
-    assert main([*arguments, "--tasks", "lungs"]) == 2
-    assert "--tasks lungs: the study has arc, fmd, frac" in capsys.readouterr().err
-    assert main([*arguments, "--tasks", "frac", "--curve"]) == 2
-    assert "the curve over pre-training has no task among those chosen" in capsys.readouterr().err
