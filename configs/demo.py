@@ -47,12 +47,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
                     layer_decay=0.75,
                 ),
                 train=Train(
-                    epochs=8,
+                    epochs=5,
                     images_per_step=16,
                     arm="mae",
                     tokens_per_device=4096,
                     checkpoint_every=0,
-                    evaluate_every=-2,
+                    evaluate_every=-1,
                     panels_every=0,
                 ),
             )
@@ -60,11 +60,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     return editable(
         Config(
             data=_DATA,
-            bins=Bins(shapes=6, group=8),
+            bins=Bins(shapes=4, group=8),
             model=_MODEL,
             optim=Optim(learning_rate=1.5e-3, end_learning_rate=1e-5, warmup_epochs=1.0),
             train=Train(
-                epochs=20,
+                epochs=14,
                 images_per_step=16,
                 tokens_per_device=4096,
                 checkpoint_every=200,

@@ -15,7 +15,7 @@ from radmae_jax.data.index import index
 from radmae_jax.data.phantom import make_phantoms
 from radmae_jax.progress import advancing
 
-_IMAGES = 900
+_IMAGES = 800
 _SEED = 7
 # A tenth of the poster's sizes a side: 12 to 400 tokens at patch 16.
 _SCALE = 0.1

@@ -25,7 +25,7 @@ def test_overrides_have_the_types_of_the_schema():
     assert differences(load_file("demo"), config) == [
         "bins.lengths: () -> (10, 400)",
         "optim.learning_rate: 0.0015 -> 1.0",
-        "train.epochs: 20 -> 3",
+        "train.epochs: 14 -> 3",
     ]
 
 

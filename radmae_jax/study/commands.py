@@ -15,7 +15,7 @@ def add_study(commands: Any) -> None:
     study = add_command(
         commands, "study", _study, "arms x label budgets x tasks x seeds, and curves; stopped, it goes on where it was"
     )
-    study.add_argument("file", help="a study file, such as configs/phantom_study.py")
+    study.add_argument("file", metavar="FILE[:variant]", help="a study file, such as configs/phantom_study.py")
     study.add_argument("--workdir", type=Path, required=True)
     study.add_argument("--manifest", required=True, help="with the labels, and its split beside it")
     study.add_argument("--mae", default="", metavar="RUN", help="the pre-training run")

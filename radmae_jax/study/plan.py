@@ -16,6 +16,7 @@ class Given:
     mae: str = ""  # the pre-training run
     imagenet: str = ""  # a file of weights of another program
     fewer: tuple[str, ...] = ()  # pre-training runs on fewer images, for the curve
+    variant: str = ""  # of FILE:variant
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,10 @@ class Run:
 
 
 def read_study(name: str, given: Given) -> Study:
-    """The Study that FILE's get_study(given) returns; names are found as those of --config."""
+    """The Study that get_study(given) of FILE[:variant] returns; names are found as those of --config."""
+    name, _, variant = name.partition(":")
     path = find_config(name)
     module = run_file(path)
     if not hasattr(module, "get_study"):
         raise ValueError(f"{path} is no study: it has no get_study(given)")
-    return module.get_study(given)
+    return module.get_study(replace(given, variant=variant))

@@ -51,6 +51,10 @@ def test_the_packaged_study_has_no_imagenet_arm_without_a_file():
     found = read_study("phantom_study", Given("m.parquet", mae="run"))
     assert [arm.name for arm in found.arms] == ["random", "mae"] and found.budgets == (50, 200)
     assert [a.name for a in read_study("phantom_study", Given("m", "run", "vit.npz")).arms][-1] == "imagenet"
+    tiny = read_study("phantom_study:tiny", Given("m.parquet", mae="run"))
+    assert {arm.base.model.variant for arm in tiny.arms} == {"Ti"} and found.arms[0].base.model.width == 96
+    with pytest.raises(ValueError, match="phantom_study has '' and 'tiny'"):
+        read_study("phantom_study:large", Given("m.parquet"))
     with pytest.raises(ValueError, match="is no study"):
         read_study("demo", Given("m"))
 
