@@ -3,9 +3,9 @@
     radmae demo --workdir runs/demo
 
 Cost: five to eight minutes on two CPU cores, most of it training. Patch 16, 12 to 400 tokens an image.
-Last result: validation loss 0.0274 after 560 steps; fine-tuned for 200, it names 12 % of the regions (chance 7 %): enough
-to see every part at work, and no model. The settings are the best of four tried by hand (width, learning
-rate, images a step and initialiser changed together, so none of them is credited on its own).
+Last result: validation loss 0.0274 after 560 steps; fine-tuned for 200, it names 12 % of the regions (chance 7 %):
+enough to see every part at work, and no model. The settings are the best of four tried by hand (width, learning rate,
+images a step and initialiser changed together, so none of them is credited on its own).
 """
 
 import ml_collections
