@@ -27,7 +27,9 @@ _POSTER = "as in the poster's code: ViT-B, patch 16, 3 channels, the poster's gr
 
 
 def get_study(given: Given) -> Study:
-    """Matched arms, then the poster's own."""
+    """Matched arms, then the poster's own; there are no variants."""
+    if given.variant:
+        raise ValueError(f"variant {given.variant!r}; poster_study has none")
     begins = {"random": ("", "random weights"), "mae": (given.mae, "masked pre-training on this archive"),
               "imagenet": (given.imagenet, "a file of ImageNet weights")}  # fmt: skip
     arms = []

@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     reconstruct.add_argument("--out", type=Path, default=Path("reconstruction.png"))
     reconstruct.add_argument("--step", default="latest", help="a saved step, latest or best")
 
-    demo = add_command(commands, "demo", _demo, "the whole way on synthetic radiographs, in under eight minutes")
+    demo = add_command(commands, "demo", _demo, "the whole way on synthetic radiographs, in about eight minutes")
     demo.add_argument("--workdir", type=Path, default=Path("runs/demo"))
     add_doctor(commands)
     add_bench(commands)

@@ -20,7 +20,8 @@ from PIL import Image, ImageDraw
 from radmae_jax.config import Config
 from radmae_jax.config_file import from_arguments
 from radmae_jax.data.dataset import open_dataset
-from radmae_jax.data.images import downscale, read_image
+from radmae_jax.data.images import downscale
+from radmae_jax.evaluate.one_image import read_pixels
 
 COLUMNS = 8
 TILE = 240  # pixels a side, enlarged to it
@@ -43,8 +44,8 @@ def sheet_of(config: Config, label: str, images: int, seed: int) -> tuple[Image.
     pen = ImageDraw.Draw(sheet)
     for number, record in enumerate(chosen.tolist()):
         source, (height, width) = dataset.source, dataset.source.sizes[record].tolist()
-        pixels = read_image(source.root / source.paths[record], intensity=source.intensity, dtype=source.dtype)
-        pixels = (pixels if pixels.shape == (height, width) else downscale(pixels, (height, width))).astype(np.float32)
+        pixels = read_pixels(source.root / source.paths[record], config)
+        pixels = downscale(pixels, (height, width)).astype(np.float32)
         span = max(float(np.ptp(pixels)), 1.0)
         tile = Image.fromarray(np.round(255 * (pixels - pixels.min()) / span).astype(np.uint8))
         factor = TILE / max(tile.size)

@@ -55,6 +55,8 @@ def test_the_packaged_study_has_no_imagenet_arm_without_a_file():
     assert {arm.base.model.variant for arm in tiny.arms} == {"Ti"} and found.arms[0].base.model.width == 96
     with pytest.raises(ValueError, match="phantom_study has '' and 'tiny'"):
         read_study("phantom_study:large", Given("m.parquet"))
+    with pytest.raises(ValueError, match="variant 'tiny'; poster_study has none"):
+        read_study("poster_study:tiny", Given("m.parquet"))
     with pytest.raises(ValueError, match="is no study"):
         read_study("demo", Given("m"))
 

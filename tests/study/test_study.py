@@ -252,8 +252,9 @@ def test_cells_in_two_processes_are_those_in_one(finished, study, tmp_path, comp
     for cell in cells:
         runs = [root / "runs" / "tex" / cell.arm / "n12" / "seed0-lr0.001" for root in (place.folder, tmp_path)]
         here, there = (Result(**json.loads((run / "result.json").read_text())) for run in runs)
-        # Other numbers of devices and threads sum in another order, which may turn the class of an image.
-        assert (here.steps, here.loss) == (there.steps, pytest.approx(there.loss, rel=1e-3))
+        # Other numbers of devices and threads sum in another order.
+        assert here.loss == pytest.approx(there.loss, rel=1e-5)
+        assert replace(here, loss=0.0, seconds=0.0) == replace(there, loss=0.0, seconds=0.0)
     with pytest.raises(ValueError, match="--jobs 999: there are"):
         conduct(study, tmp_path, "test", jobs=999)
 
