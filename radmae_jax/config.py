@@ -81,7 +81,7 @@ class Model:
     pool: str = "class"  # classifiers: class token, then nothing | mean of an image's own tokens, then LayerNorm
     init: str = "mae"  # mae: xavier-uniform (MAE appendix A.1) | hf: N(0, 0.02)
     dtype: str = "bfloat16"  # compute: bfloat16 | float32; parameters, softmax and losses are float32
-    attention: str = "auto"  # auto | dense | chunked
+    attention: str = "auto"  # auto | dense | chunked | splash (TPU) | cudnn (GPU); auto: by device and dtype
     remat: bool = False  # recompute a block's activations in the backward pass
     unroll: bool = False  # unroll the layers instead of a loop (slow to compile; XLA counts FLOPs right)
 

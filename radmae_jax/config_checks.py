@@ -22,7 +22,7 @@ _CHOICES = {
     ("model", "pool"): ("class", "mean"),
     ("model", "init"): ("mae", "hf"),
     ("model", "dtype"): ("bfloat16", "float32"),
-    ("model", "attention"): ("auto", "dense", "chunked"),
+    ("model", "attention"): ("auto", "dense", "chunked", "splash", "cudnn"),
     ("task", "kind"): ("reconstruct", "classify"),
     ("train", "arm"): ("", "random", "mae", "imagenet"),
     ("loss", "kind"): ("masked_valid", "poster"),

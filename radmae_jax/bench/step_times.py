@@ -15,6 +15,7 @@ from radmae_jax.data.batch import Batch, empty_batch
 from radmae_jax.data.schedule import choose_rows
 from radmae_jax.model.flops import training_flops
 from radmae_jax.train import sharding
+from radmae_jax.train.blueprint import make_blueprint
 from radmae_jax.train.programs import compile_programs
 from radmae_jax.train.reconstruction import reconstruction
 
@@ -93,10 +94,9 @@ def time_programs(
     wanted = rows or config.train.rows or (devices if on_cpu else 0)
     ascending = tuple(sorted(lengths))
     each = choose_rows(ascending, config.bins.group, devices, wanted, config.train.tokens_per_device)
-    programs = compile_programs(
-        config, reconstruction(config), mesh, ascending, each, steps_per_epoch=1,
-        training=set(range(len(ascending))), validation=set(), told=lambda program: told(int(program.tokens > 0)),
-    )  # fmt: skip
+    plan = make_blueprint(config, reconstruction(config), mesh, ascending, each, steps_per_epoch=1)
+    everything = set(range(len(ascending)))
+    programs = compile_programs(plan, everything, set(), told=lambda program: told(int(program.tokens > 0)))
     state, gathered = programs.init(), programs.empty()
     by_rows = sharding.rows(mesh)
     rng = np.random.default_rng(0)

@@ -17,6 +17,7 @@ from radmae_jax.doctor.prepared import Prepared, peak_flops
 from radmae_jax.model.mae import Reconstruction, build
 from radmae_jax.model.patches import mask_noise, mask_tokens, real_pixels, to_unit
 from radmae_jax.train import sharding
+from radmae_jax.train.blueprint import make_blueprint
 from radmae_jax.train.losses import error_sums, weigh
 from radmae_jax.train.programs import compile_programs
 from radmae_jax.train.task import objective_of
@@ -72,7 +73,8 @@ def overfit(
             f"{seconds:.0f} s (--overfit-seconds)"
         )
     objective = objective_of(config, prepared.dataset.class_images())
-    programs = compile_programs(config, objective, prepared.mesh, (length,), (rows,), -(-steps // _EPOCHS), {0}, set())
+    plan = make_blueprint(config, objective, prepared.mesh, (length,), (rows,), -(-steps // _EPOCHS))
+    programs = compile_programs(plan, {0}, set())
     by_rows = sharding.rows(prepared.mesh)
     batches = [_batch(prepared, part, rows, length) for part in parts]
     if not sum(float(batch.weight.sum()) for batch in batches):

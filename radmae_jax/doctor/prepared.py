@@ -12,6 +12,7 @@ from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.loader import LoadCall
 from radmae_jax.data.schedule import Calls, choose_rows
 from radmae_jax.train import sharding
+from radmae_jax.train.blueprint import make_blueprint
 from radmae_jax.train.objective import Objective
 from radmae_jax.train.programs import Program, Programs, compile_programs
 from radmae_jax.train.task import objective_of
@@ -56,10 +57,10 @@ def prepare(config: Config, dataset: Dataset, told: Callable[[Program], None] = 
     heaviest = max(used, key=lambda bucket: (rows[bucket] * schedule.lengths[bucket], bucket))
     chosen = {used[0], heaviest, used[-1]}
 
+    plan = make_blueprint(config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch)
+
     def compiled(buckets: set[int]) -> Programs:
-        return compile_programs(
-            config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch, buckets, set(), told=told
-        )
+        return compile_programs(plan, buckets, set(), told=told)
 
     refused = ""
     for buckets in dict.fromkeys((frozenset(chosen), frozenset(used[:1]))):

@@ -17,6 +17,7 @@ from radmae_jax.data.dataset import Dataset, open_dataset
 from radmae_jax.data.loader import ClosingIterator, LoadCall, Loaded, stream
 from radmae_jax.data.schedule import Calls, choose_rows
 from radmae_jax.train import checkpoint, sharding
+from radmae_jax.train.blueprint import make_blueprint
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.premises import Premises, premises_of
 from radmae_jax.train.programs import Programs, compile_programs, table_of
@@ -110,7 +111,7 @@ def train_run(
                 writer.say(f"nothing to do: step {first_step} of {last_step} is done{early}")
             else:
                 compiled = compile_programs(
-                    config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch,
+                    make_blueprint(config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch),
                     training={bucket for bucket, groups in enumerate(schedule.groups_per_bucket) if groups},
                     validation=set(dataset.bucket[evaluated].tolist()),
                     panels=int(dataset.bucket[shown].max()) if len(shown) else None,

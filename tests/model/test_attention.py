@@ -1,12 +1,17 @@
+import functools
 from dataclasses import replace
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
 
 from radmae_jax.model import classifier
-from radmae_jax.model.attention import attend, mean_weights
+from radmae_jax.model.attention import attend, choose, mean_weights
+from radmae_jax.model.attention_splash import splash
+from radmae_jax.train import sharding
 
 
 def _random(length: int, dtype=jnp.float32):
@@ -36,22 +41,100 @@ def test_sees_only_the_valid_keys(implementation):
     np.testing.assert_array_equal(attend(query, key, junk, lengths, implementation), out)
 
 
-@pytest.mark.parametrize("length", [1, 127, 129, 300])
-def test_chunked_equals_dense_forward_and_backward(length):
-    query, key, value, weight = _random(length)
-    lengths = jnp.array([length, max(1, length // 3)])
+def _compare(implementation, query, key, value, weight, lengths):
+    """Outputs and gradients against dense; what queries of padding give means nothing and goes nowhere."""
+    real = (jnp.arange(query.shape[1])[None, :] < lengths[:, None])[:, :, None, None]
 
-    def scored(implementation):
+    def scored(attention):
         def total(q, k, v):
-            out = attend(q, k, v, lengths, implementation)
+            out = jnp.where(real, attention(q, k, v, lengths), 0)
             return jnp.sum(out * weight), out
 
         return jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))(query, key, value)
 
-    (dense_grads, dense_out), (chunked_grads, chunked_out) = scored("dense"), scored("chunked")
-    np.testing.assert_allclose(chunked_out, dense_out, atol=1e-5)
-    for chunked, dense in zip(chunked_grads, dense_grads, strict=True):
-        np.testing.assert_allclose(chunked, dense, atol=1e-4)
+    (gradients, out), (dense_gradients, dense_out) = (
+        scored(implementation),
+        scored(functools.partial(attend, implementation="dense")),
+    )
+    np.testing.assert_allclose(out, dense_out, atol=1e-5)
+    for found, wanted in zip(gradients, dense_gradients, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def _interpreted(query, key, value, lengths):
+    """splash, its kernel computed step by step on the CPU."""
+    heads_first = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
+    return jnp.swapaxes(splash(*heads_first, lengths, interpret=True), 1, 2)
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 129, 577, 1537, 2048])
+def test_chunked_equals_dense_forward_and_backward(length):
+    lengths = jnp.array([length, max(1, length // 3)])
+    _compare(functools.partial(attend, implementation="chunked"), *_random(length), lengths)
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 129, 513])
+def test_splash_equals_dense_forward_and_backward(length):
+    lengths = jnp.array([length, max(1, length // 3)])
+    _compare(_interpreted, *_random(length), lengths)
+
+
+@pytest.mark.parametrize("rows", [8, 3])
+def test_splash_computes_rows_where_they_are(rows):
+    """Eight devices: each its rows, all of them where they do not divide."""
+    query, key, value, weight = (jnp.concatenate([x] * 4)[:rows] for x in _random(129))
+    lengths = 1 + 16 * jnp.arange(rows)
+    mesh = sharding.make_mesh(2)
+    with jax.set_mesh(mesh):
+        where = sharding.rows(mesh) if rows == 8 else sharding.replicated(mesh)
+        query, key, value, weight = jax.device_put((query, key, value, weight), where)
+        out = jax.jit(_interpreted)(query, key, value, lengths)
+        assert out.sharding.is_equivalent_to(where, out.ndim)
+        _compare(_interpreted, query, key, value, weight, lengths)
+
+
+def test_splash_lowers_for_a_tpu():
+    shape = jax.ShapeDtypeStruct((2, 577, 4, 64), jnp.bfloat16)
+    lengths = jax.ShapeDtypeStruct((2,), jnp.int32)
+    kernels = _exported("splash", "tpu", shape, lengths).count("tpu_custom_call")
+    assert kernels == 3  # forward, and backward for queries, and for keys and values
+
+
+def test_cudnn_lowers_for_cuda(monkeypatch):
+    """Lowers; it was never run: no GPU is here. What asks the GPU's driver for cuDNN's version is answered here."""
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
+    lengths = jax.ShapeDtypeStruct((2,), jnp.int32)
+    for length in (1, 128, 577):
+        text = _exported("cudnn", "cuda", jax.ShapeDtypeStruct((2, length, 4, 64), jnp.bfloat16), lengths)
+        assert text.count("__cudnn$fmhaSoftmax(") == 1 and text.count("__cudnn$fmhaSoftmaxBackward(") == 1
+        assert "\\22mask_type\\22: \\22PADDING\\22" in text
+
+
+def _exported(implementation, platform, shape, lengths):
+    def total(q, k, v, n):
+        return jnp.sum(attend(q, k, v, n, implementation).astype(jnp.float32))
+
+    calls = ["__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward"]
+    unchecked = [jax.export.DisabledSafetyCheck.custom_call(name) for name in calls]
+    jitted = jax.jit(jax.grad(total, argnums=(0, 1, 2)))
+    return jax.export.export(jitted, platforms=[platform], disabled_checks=unchecked)(
+        shape, shape, shape, lengths
+    ).mlir_module()
+
+
+@pytest.mark.parametrize(
+    "platform, dtype, width, wanted",
+    [
+        ("cpu", "bfloat16", 64, "chunked"),
+        ("tpu", "bfloat16", 32, "splash"),
+        ("tpu", "float32", 64, "chunked"),
+        ("gpu", "bfloat16", 64, "cudnn"),
+        ("gpu", "bfloat16", 20, "chunked"),
+        ("gpu", "float32", 64, "chunked"),
+    ],
+)
+def test_auto_takes_a_kernel_where_one_computes_the_dtype(platform, dtype, width, wanted):
+    assert choose(platform, jnp.dtype(dtype), width) == wanted
 
 
 def test_chunked_never_holds_all_scores():
@@ -74,10 +157,12 @@ def test_bfloat16_stays_near_float32():
     query, key, value, _ = _random(200)
     lengths = jnp.array([200, 120])
     exact = attend(query, key, value, lengths, "dense")
-    for implementation in ("dense", "chunked"):
-        low = attend(*[x.astype(jnp.bfloat16) for x in (query, key, value)], lengths, implementation)
-        assert low.dtype == jnp.bfloat16
-        np.testing.assert_allclose(low.astype(jnp.float32), exact, atol=0.03)
+    real = (jnp.arange(200)[None, :] < lengths[:, None])[:, :, None, None]
+    forms = (functools.partial(attend, implementation=name) for name in ("dense", "chunked"))
+    for attention in (*forms, _interpreted):
+        low = attention(*[x.astype(jnp.bfloat16) for x in (query, key, value)], lengths)
+        assert low.dtype == jnp.bfloat16 and bool(jnp.isfinite(low).all())
+        np.testing.assert_allclose(jnp.where(real, low.astype(jnp.float32), 0), jnp.where(real, exact, 0), atol=0.03)
 
 
 def test_unknown_implementation_is_named():

@@ -8,6 +8,7 @@ from radmae_jax.data.batch import empty_batch, put_image
 from radmae_jax.data.phantom import REGIONS, render_phantom
 from radmae_jax.model.patches import mask_noise, mask_tokens
 from radmae_jax.train import sharding
+from radmae_jax.train.blueprint import make_blueprint
 from radmae_jax.train.programs import compile_programs
 from radmae_jax.train.reconstruction import reconstruction
 
@@ -33,7 +34,8 @@ def test_eight_images_are_learned():
         images.append(image / 65535)
 
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
-    programs = compile_programs(config, reconstruction(config), mesh, (LENGTH,), (8,), STEPS // 10, {0}, set())
+    plan = make_blueprint(config, reconstruction(config), mesh, (LENGTH,), (8,), STEPS // 10)
+    programs = compile_programs(plan, {0}, set())
     state, gathered = programs.init(), programs.empty()
     on_device = sharding.to_global(batch, sharding.rows(mesh))
     losses = []

@@ -8,6 +8,7 @@ import pytest
 from radmae_jax.config import Config, Loss
 from radmae_jax.data.batch import Batch, empty_batch, put_image
 from radmae_jax.train import sharding
+from radmae_jax.train.blueprint import make_blueprint
 from radmae_jax.train.programs import compile_programs
 from radmae_jax.train.reconstruction import reconstruction
 
@@ -32,7 +33,8 @@ def _batch(records: list[int], length: int, fillers: int = 0) -> Batch:
 
 def _compiled(config: Config, rows: tuple[int, ...], devices: int = 1, fsdp: int = 1):
     mesh = sharding.make_mesh(fsdp, jax.devices()[:devices])
-    return mesh, compile_programs(config, reconstruction(config), mesh, LENGTHS, rows, 10, {0, 1}, set())
+    plan = make_blueprint(config, reconstruction(config), mesh, LENGTHS, rows, 10)
+    return mesh, compile_programs(plan, {0, 1}, set())
 
 
 def _gathered(mesh, programs, calls: list[tuple[int, Batch]]):
