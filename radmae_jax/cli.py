@@ -1,6 +1,7 @@
 """The `radmae` command: arguments to one call each, figures to the screen and to --json."""
 
 import argparse
+import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from radmae_jax import __version__
 from radmae_jax.bench.commands import add_bench
-from radmae_jax.command import add_command, optional_config, step_of, write_figures
+from radmae_jax.command import HOSTS, add_command, optional_config, step_of, write_figures
 from radmae_jax.config import Config
 from radmae_jax.config_checks import validate
 from radmae_jax.config_file import from_arguments
@@ -24,6 +25,7 @@ from radmae_jax.study.commands import add_study
 
 _TOO_MANY_BAD = 3
 _STOPPED = 4
+_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a scheduler may start the same command again
 _TASKS = {"pretrain": "reconstruct", "finetune": "classify"}  # command to the config.task.kind it trains
 
 
@@ -31,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one subcommand.
 
     Returns 0 for success, 2 for bad input, 3 for too many bad files, 4 for a run that stopped, 5 for weights that
-    compute something else than they did, 6 where the doctor found what must be mended first.
+    compute something else than they did, 6 where the doctor found what must be mended first, 75 where a run was asked
+    to stop: it saved, and the same command goes on.
     """
     parser = _parser()
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -101,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     for name, trained in (("pretrain", "a masked autoencoder"), ("finetune", "a classifier of labelled images")):
         train = add_command(commands, name, _train, f"train {trained}, or go on training", config=True)
         train.add_argument("--workdir", type=Path, required=True)
+        train.add_argument(
+            "--hosts", default=os.environ.get(HOSTS, ""), metavar="HOSTS",
+            help=f"auto (TPU pod, SLURM, Open MPI) or ADDRESS:PORT,COUNT,INDEX of this process (default: ${HOSTS})",
+        )  # fmt: skip
         train.add_argument("--profile", action="store_true", help="write a trace of a few steps to WORKDIR/profile")
         train.add_argument(
             "--init", metavar="WEIGHTS",
@@ -221,9 +228,11 @@ def _phantom(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _train(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.train.hosts import is_first, join, read_hosts
     from radmae_jax.train.loop import train_run
     from radmae_jax.train.watch import RunStopped
 
+    join(read_hosts(options.hosts))
     config = from_arguments(rest)
     if options.init:
         config = validate(replace(config, train=replace(config.train, start=options.init)))
@@ -235,13 +244,15 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     except RunStopped as stopped:
         print(f"radmae {options.command}: {stopped}", file=sys.stderr)
         return _STOPPED
+    if not is_first():
+        return _AGAIN if outcome.interrupted else 0
     write_figures(options.json, asdict(outcome))
     print(
         f"step {outcome.step:,} of {outcome.total_steps:,}, "
         f"{'nothing left to do' if outcome.loss is None else f'loss {outcome.loss:.5f}'}, {outcome.images:,} images in "
         f"{outcome.seconds:.0f} s ({outcome.compile_seconds:.0f} s compiling); {options.workdir}"
     )
-    return 0
+    return _AGAIN if outcome.interrupted else 0
 
 
 def _reconstruct(options: argparse.Namespace, rest: list[str]) -> int:

@@ -73,7 +73,8 @@ class Blueprint:
             out_shardings=(shardings(self.state), shardings(self.gathered), whole),
         )
         rates = jax.ShapeDtypeStruct(self.rates.shape, self.rates.dtype, sharding=whole)
-        return self._lowered("apply", None, 0.0, jitted, self.state, self.gathered, rates)
+        asked = jax.ShapeDtypeStruct((self.mesh.size,), np.int32, sharding=sharding.rows(self.mesh))
+        return self._lowered("apply", None, 0.0, jitted, self.state, self.gathered, rates, asked)
 
     def evaluate(self, bucket: int) -> Lowered:
         """The objective's sums over one call's images."""

@@ -46,13 +46,22 @@ class MetricsFile:
 
 
 class Writer:
-    """Figures of a run to every place they are read, from one process only."""
+    """Figures of a run to every place they are read, from the first process only.
 
-    def __init__(self, workdir: Path, resumed_step: int, total_steps: int, lengths: tuple[int, ...], quiet: bool):
+    On other processes nothing is written or said; what only they can have seen, such as files that they could not read,
+    is held until the first one asks for it.
+    """
+
+    def __init__(
+        self, workdir: Path, resumed_step: int, total_steps: int, lengths: tuple[int, ...], quiet: bool,
+        first: bool = True,
+    ):  # fmt: skip
+        quiet = quiet or not first
         self.console = Console(stderr=True, quiet=quiet)
         self._lengths = lengths
-        self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_step)
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=resumed_step + 1)
+        self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_step) if first else None
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=resumed_step + 1) if first else None
+        self._held: list[dict[str, Any]] = []
         self._progress = Progress(
             # What fits a terminal of 80 columns; the rest is in metrics.jsonl and TensorBoard.
             TextColumn("step"), MofNCompleteColumn(), BarColumn(bar_width=8), TextColumn("ETA"),
@@ -84,7 +93,7 @@ class Writer:
             **rates._asdict(),
         }
         images, tokens = int(np.sum(report.images)), int(np.sum(report.tokens))
-        self._metrics.write(
+        self._write(
             {
                 "step": step, "epoch": epoch, **figures, "images": images, "tokens": tokens,
                 "padded_tokens": padded_tokens, "unreadable": int(report.unreadable),
@@ -103,18 +112,29 @@ class Writer:
 
     def validation(self, step: int, figures: dict[str, float], text: str) -> None:
         """Writes the figures of an evaluation and says them, in words `text`."""
-        self._metrics.write({"step": step, "validation": figures})
+        self._write({"step": step, "validation": figures})
         self._plot("validation", figures, step)
         self.say(f"step {step}: {text}")
 
     def event(self, step: int, record: dict[str, Any], text: str) -> None:
         """Writes something that happened at a step and says it."""
-        self._metrics.write({"step": step, **record})
+        if self._metrics is None:
+            self._held.append({"step": step, "record": record, "text": text})
+        self._write({"step": step, **record})
         self.say(text)
+
+    def take_held(self) -> list[dict[str, Any]]:
+        """What other processes than the first have seen since this was asked last: arguments of `event`."""
+        held, self._held = self._held, []
+        return held
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self._metrics is not None:
+            self._metrics.write(record)
 
     def _plot(self, group: str, figures: dict[str, float], step: int) -> None:
         for name, value in figures.items():
-            if math.isfinite(value):  # a curve has a gap there; metrics.jsonl says null
+            if self._board is not None and math.isfinite(value):  # a gap in the curve; metrics.jsonl says null
                 self._board.add_scalar(f"{group}/{name}", value, step)
 
     def say(self, text: str) -> None:
@@ -123,8 +143,10 @@ class Writer:
 
     def close(self) -> None:
         self._progress.stop()
-        self._metrics.close()
-        self._board.close()
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._board is not None:
+            self._board.close()
 
 
 def _step_of(line: str) -> int:

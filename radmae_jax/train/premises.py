@@ -1,11 +1,13 @@
 """A configuration and an opened archive to what must not change while a run goes on."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import jax
 import numpy as np
 
+from radmae_jax import __version__
 from radmae_jax.config import Config
 from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.optimum import Edges
@@ -23,6 +25,9 @@ SETTINGS = {
     "averaged": "config.optim.ema, above 0 or not",
 }
 _COMPUTED_BY = ("dtype", "attention", "remat", "unroll")  # how the model is computed, not what it is
+_OF_A_HOST = {
+    ("data", name) for name in ("manifest", "split", "root", "workers", "threads", "prefetch_mib", "cache_mib")
+} | {("train", "start")}
 
 
 @dataclass(frozen=True)
@@ -90,3 +95,15 @@ def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premi
         codes=hashlib.sha256(codes.tobytes()).hexdigest() if codes.size else "",
         averaged=config.optim.ema > 0,
     )
+
+
+def common(config: Config, premises: Premises, rows: tuple[int, ...]) -> dict[str, Any]:
+    """What every process of a run must have alike, by name: premises, rows of a call, and all settings but those that
+    say where a process finds the data and how it reads them."""
+    settings = {
+        f"config.{section}.{name}": value
+        for section, fields in to_dict(config).items()
+        for name, value in fields.items()
+        if (section, name) not in _OF_A_HOST
+    }
+    return asdict(premises) | {"rows": rows} | settings | {"radmae_jax": __version__, "jax": jax.__version__}

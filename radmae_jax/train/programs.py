@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich.table import Table
 
 from radmae_jax.train import sharding
@@ -35,7 +36,7 @@ class Programs:
     """Everything a run calls on the device; accumulate and evaluate by bucket index."""
 
     accumulate: dict[int, Program]
-    apply: Program
+    apply: Program  # call(state, gathered, asked=False): asked, whether this process was asked to stop
     evaluate: dict[int, Program]
     predict: Program | None  # one image of a panel, at the longest length that panels need
     init: Callable[[], State]
@@ -65,8 +66,14 @@ def compile_programs(
     whole = sharding.replicated(plan.mesh)
     rates = jax.make_array_from_callback(plan.rates.shape, whole, lambda index: plan.rates[index])
     apply = finish(plan.apply())
-    with_rates = apply.call
-    apply = replace(apply, call=lambda state, gathered: with_rates(state, gathered, rates))
+    flags = [
+        sharding.to_global(np.full(len(plan.mesh.local_devices), flag, np.int32), sharding.rows(plan.mesh))
+        for flag in (0, 1)
+    ]
+    whole_apply = apply.call
+    apply = replace(
+        apply, call=lambda state, gathered, asked=False: whole_apply(state, gathered, rates, flags[bool(asked)])
+    )
     evaluate = {bucket: finish(plan.evaluate(bucket)) for bucket in sorted(validation)}
     predict = None
     if panels is not None and plan.objective.predict is not None:

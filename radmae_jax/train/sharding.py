@@ -16,10 +16,16 @@ def make_mesh(fsdp: int = 1, devices: list[Any] | None = None) -> Mesh:
 
     Axes are Auto: jit places activations, we place what goes in and out (jax.make_mesh alone would say Explicit).
     """
-    devices = devices or jax.devices()
+    devices = sorted(devices or jax.devices(), key=_place)
     if len(devices) % fsdp:
         raise ValueError(f"config.train.fsdp is {fsdp}; it must divide the {len(devices)} devices")
     return Mesh(np.asarray(devices).reshape(-1, fsdp), _AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def _place(device: Any) -> tuple[int, int, int]:
+    """Slices, then processes, stay together: a process's rows of a batch are contiguous, and what "fsdp" gathers stays
+    within a slice where it divides one."""
+    return getattr(device, "slice_index", 0) or 0, device.process_index, device.id
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -23,6 +23,7 @@ from radmae_jax.convert.weights import (
 from radmae_jax.data.dataset import Archive, Dataset
 from radmae_jax.data.leakage import FILE, Leakage, Seen, prove, read_seen, seen_of, write_seen
 from radmae_jax.model.size import encoder_size
+from radmae_jax.train.hosts import is_first
 from radmae_jax.train.saved import Saved, is_run, read_run, workdir_of
 from radmae_jax.train.session import forget_start
 from radmae_jax.train.state import State, mean_of
@@ -42,6 +43,9 @@ def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weigh
     leakage, before = prove_start(path, dataset)
     given = read_start(path, config) if path else None
     records = np.concatenate([dataset.records("train"), dataset.records("validation")])
+    said = [f"leakage: {leakage.said}"]
+    if not is_first():
+        return given, said
     seen = seen_of(dataset.manifest, records, before)
     # Weights of unknown making leave the run without the file: what it has seen is not known either.
     if not path or before is not None:
@@ -50,7 +54,7 @@ def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weigh
         (workdir / FILE).unlink(missing_ok=True)  # of a session that ended before its first checkpoint
     if not path:
         forget_start(workdir)  # likewise
-    return given, [f"leakage: {leakage.said}"]
+    return given, said
 
 
 def prove_start(path: str, archive: Archive) -> tuple[Leakage, Seen | None]:

@@ -24,6 +24,7 @@ class StepReport(NamedTuple):
     gradient_norm: jax.Array
     learning_rate: jax.Array
     applied: jax.Array  # bool: false where the gradient was not finite and the state was kept
+    asked: jax.Array  # bool: whether some process was asked to stop, the same on all of them
 
 
 def hold_key_biases(params: dict) -> dict:
@@ -62,10 +63,10 @@ def make_accumulate(objective: Objective, bucket: int):
 
 
 def make_apply(optimizer: optax.GradientTransformation, layer_decay: float = 1.0, ema: float = 0.0):
-    """apply(state, gathered, rates) -> (state, emptied gathered, report): one optimizer step from the gathered sums.
+    """apply(state, gathered, rates, asked) -> (state, emptied gathered, report): one optimizer step from the sums.
 
     `rates`, float32 [steps], are the learning rates of all steps: an argument, so that runs that differ in nothing
-    else share their program.
+    else share their program. `asked`, int32 [devices], is 1 on those of a process that was asked to stop.
 
     Args:
       layer_decay, ema: see `radmae_jax.config.Optim`. The mean's decay rises from 1/10 as (1 + n) / (10 + n) over n
@@ -75,7 +76,9 @@ def make_apply(optimizer: optax.GradientTransformation, layer_decay: float = 1.0
     since the schedule walks on. The result equals one batch of all the images, padded alike.
     """
 
-    def apply(state: State, gathered: Gathered, rates: jax.Array) -> tuple[State, Gathered, StepReport]:
+    def apply(
+        state: State, gathered: Gathered, rates: jax.Array, asked: jax.Array
+    ) -> tuple[State, Gathered, StepReport]:
         # A step of fillers only has nothing to divide by; its gradient is 0.
         denominator = jnp.maximum(jnp.sum(gathered.denominator), 1e-30)
         gradients = jax.tree.map(lambda g: g / denominator, gathered.gradients)
@@ -102,7 +105,7 @@ def make_apply(optimizer: optax.GradientTransformation, layer_decay: float = 1.0
         )
         report = StepReport(
             gathered.numerator, gathered.denominator, gathered.images, gathered.tokens, gathered.unreadable,
-            norm, rate, finite,
+            norm, rate, finite, jnp.any(asked > 0),
         )  # fmt: skip
         return advanced, init_gathered(state.params, gathered.numerator.shape[0]), report
 

@@ -13,7 +13,7 @@ from radmae_jax.data.batch import Batch
 from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.loader import CallList, LoadCall, load_rows, stream
 from radmae_jax.data.schedule import Calls, one_pass
-from radmae_jax.train import sharding
+from radmae_jax.train import hosts, sharding
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.objective import Figures, Objective
 from radmae_jax.train.panels import draw_panels, note_of, panels_of
@@ -59,7 +59,9 @@ class Validation:
         """
         listed = one_pass(self.calls, self.records, self.dataset.bucket[self.records])
         listed = [call._replace(epoch=_EPOCH) for call in listed]
-        load = LoadCall(CallList(listed), self.calls.schedule.lengths, self.dataset.source)
+        load = LoadCall(
+            CallList(listed), self.calls.schedule.lengths, self.dataset.source, jax.process_index(), jax.process_count()
+        )
         rows = sharding.rows(self.mesh)
         sums = []
         options = {"threads": self.config.data.threads, "prefetch_bytes": self.config.data.prefetch_mib << 20}
@@ -96,11 +98,12 @@ def draw_state(
     panels = []
     for record in records:
         batch, problems = load_rows(dataset.source, np.array([record]), predict.tokens, _EPOCH)
-        report_unreadable(writer, step, tuple(problems))
+        if hosts.is_first():  # every process reads all of them
+            report_unreadable(writer, step, tuple(problems))
         panels += panels_of(
             call, state.used, state.tables, batch, config.model.patch, config.model.channels, [f"record {record}"]
         )
-    if panels:
+    if panels and hosts.is_first():
         note = note_of(step, config.model.mask_ratio, config.loss)
         draw_panels(panels, workdir / "panels" / f"{step:07d}.png", note)
 

@@ -63,6 +63,8 @@ class Watch:
     padded_tokens: int = 0
     unreadable: int = 0
     nonfinite_steps: int = 0
+    asked: bool = False  # whether some process was asked to stop
+    walked: int = 0  # a checksum of the calls walked through, the same on every process
     validation: dict[str, float] = field(default_factory=dict)
     _clock: float = field(default_factory=time.perf_counter)
     _recent: deque = field(default_factory=lambda: deque(maxlen=_WINDOW))
@@ -83,6 +85,7 @@ class Watch:
         self.tokens += int(tokens)
         self.padded_tokens += pending.padded_tokens
         self.unreadable += int(report.unreadable)
+        self.asked = self.asked or bool(report.asked)
         self._count(pending, int(report.unreadable), bool(report.applied))
         self._hold_limits(pending)
 

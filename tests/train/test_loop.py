@@ -227,10 +227,10 @@ def test_a_signal_that_comes_while_pictures_are_drawn_still_saves(run_config, tm
     import os
     import signal
 
-    from radmae_jax.train import loop
+    from radmae_jax.train import walk
 
     config = _with(run_config, "train", panels_every=4, checkpoint_every=1000)
-    monkeypatch.setattr(loop, "draw_state", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(walk, "draw_state", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
     outcome = _run(config, tmp_path)
     assert outcome.interrupted and outcome.step == 5 and radmae_jax.load(tmp_path).step == 5
     assert list(_losses(tmp_path)) == [1, 2, 3, 4, 5]

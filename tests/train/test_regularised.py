@@ -45,6 +45,7 @@ def _task(**changes) -> Task:
     return Task("classify", ("kind", "side"), (("a", "b", "c"), ("left", "right")), **changes)
 
 
+_NOBODY = jnp.zeros(1, jnp.int32)  # asked to stop
 _RATES = jnp.array([0.1], jnp.float32)  # of every step: an index beyond the end is the last
 
 
@@ -64,7 +65,7 @@ def test_a_step_of_layer_decay_and_running_mean(config):
         denominator=jnp.array([2.0]),
     )  # fmt: skip
     apply = jax.jit(make_apply(identity, layer_decay=0.5, ema=0.9))
-    after, _, report = apply(state, gathered, _RATES)
+    after, _, report = apply(state, gathered, _RATES, _NOBODY)
     assert report.applied
     moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), after.params, state.params)
     assert moved["head"]["kernel"] == pytest.approx(0.1, abs=1e-6)
@@ -76,7 +77,7 @@ def test_a_step_of_layer_decay_and_running_mean(config):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after.average, wanted)
     assert after.used is after.average and state.used is state.average
     late = replace(after, step=jnp.int32(10_000))
-    later, _, _ = apply(late, gathered, _RATES)
+    later, _, _ = apply(late, gathered, _RATES, _NOBODY)
     wanted = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, after.average, later.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), later.average, wanted)
 
@@ -84,7 +85,7 @@ def test_a_step_of_layer_decay_and_running_mean(config):
 def test_a_step_that_is_not_finite_leaves_the_mean(config):
     state = jax.jit(lambda: init_state(classification(config), make_optimizer(Optim()), 0, averaged=True))()
     gathered = replace(init_gathered(state.params, 1), numerator=jnp.array([jnp.nan]), denominator=jnp.array([1.0]))
-    after, _, report = jax.jit(make_apply(make_optimizer(Optim()), ema=0.9))(state, gathered, _RATES)
+    after, _, report = jax.jit(make_apply(make_optimizer(Optim()), ema=0.9))(state, gathered, _RATES, _NOBODY)
     assert not report.applied
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), after.average, state.average)
 

@@ -1,0 +1,207 @@
+"""A state and compiled programs through the optimizer steps: loading, checkpoints, evaluations, stopping in time."""
+
+import contextlib
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from radmae_jax.config import Augment, Config
+from radmae_jax.data.batch import NO_RECORD
+from radmae_jax.data.dataset import Dataset
+from radmae_jax.data.loader import ClosingIterator, LoadCall, Loaded, stream
+from radmae_jax.data.schedule import Calls
+from radmae_jax.train import checkpoint, hosts, sharding
+from radmae_jax.train.premises import Premises
+from radmae_jax.train.presence import Presence
+from radmae_jax.train.programs import Programs
+from radmae_jax.train.session import Profile, stop_signals
+from radmae_jax.train.state import Gathered, State
+from radmae_jax.train.validation import Validation, draw_state, largest_bytes, report_unreadable
+from radmae_jax.train.watch import Pending, RunStopped, Watch
+
+# Steps between the times that processes compare what they have walked through.
+_MEET = 50
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One session's fixed parts, and its steps."""
+
+    config: Config
+    workdir: Path
+    dataset: Dataset
+    calls: Calls
+    mesh: jax.sharding.Mesh
+    programs: Programs
+    manager: ocp.CheckpointManager
+    premises: Premises
+    validation: Validation
+    watch: Watch
+    shown: np.ndarray  # records of the panels
+    every: int  # steps between evaluations
+
+    def train(self, state: State, first_step: int, last_step: int, profile: bool) -> tuple[int, bool]:
+        """Walks the steps; returns the last one done, and whether a signal ended the walk early.
+
+        With several processes a signal to any one of them travels in the reports of the steps, which all of them have
+        alike, so that all stop after the same step.
+        """
+        train, watch = self.config.train, self.watch
+        gathered, pending, saved = self.programs.empty(), None, first_step
+        missing = Presence(_to_stderr)
+        with missing, stop_signals() as stopping, Profile(self.workdir, profile) as trace:
+            try:
+                with self._elements(first_step, last_step) as elements:
+                    watch.restart_clock()
+                    for step in range(first_step + 1, last_step + 1):
+                        trace.step(step - first_step, train.profile_steps)
+                        missing.at(step)
+                        state, gathered, now = self._step(state, gathered, elements, step, bool(stopping))
+                        earlier, pending = pending, now
+                        if earlier is not None:
+                            watch.settle(earlier)  # its report arrives while this step runs
+                        # Asked once: a signal may come while a checkpoint or picture is made.
+                        stop = watch.asked if hosts.several() else bool(stopping)
+                        evaluate = len(self.validation.records) > 0 and due(step, self.every, last_step)
+                        draw = len(self.shown) > 0 and due(step, train.panels_every, last_step)
+                        save = evaluate or stop or step == last_step or due(step, train.checkpoint_every, last_step)
+                        if save or draw:
+                            settled, pending = pending, None
+                            watch.settle(settled)  # a checkpoint waits for the step's own verdict
+                        if save or step % _MEET == 0:
+                            self._meet(step)
+                        if evaluate:
+                            self.evaluate_and_save(state, step)
+                        elif save:
+                            self._save(state, step, None)
+                        saved = step if save else saved
+                        if draw and self.programs.predict:
+                            draw_state(
+                                self.config, self.dataset, self.mesh, self.programs.predict, self.shown, state, step,
+                                self.workdir, watch.writer,
+                            )  # fmt: skip
+                        if save or draw:
+                            watch.restart_clock()
+                        if stop:
+                            break
+                        if watch.out_of_patience:
+                            watch.writer.say(
+                                f"stopped early: {train.patience} evaluations without a better one; step {step} of "
+                                f"{last_step}"
+                            )
+                            break
+            except BaseException as error:
+                if hosts.several() and not isinstance(error, RunStopped):
+                    raise  # of this process alone: the others cannot save with it
+                # The state is finite whatever happened: a step that was not is never applied.
+                saved = self._rescue(state, pending, saved)
+                # Asked to stop while something broke: what was asked for is done, all is saved.
+                if not stopping or isinstance(error, RunStopped):
+                    raise
+                watch.writer.say(f"broke off while stopping: {type(error).__name__}")
+            self.manager.wait_until_finished()
+            asked = watch.asked if hosts.several() else bool(stopping)
+            interrupted = asked and saved < last_step and not watch.out_of_patience
+            if interrupted:
+                why = stopping[0] if stopping else "asked to stop by another process"
+                watch.writer.say(f"{why}: saved after step {saved}; the same command goes on from here")
+            return saved, interrupted
+
+    def _rescue(self, state: State, pending: Pending | None, saved: int) -> int:
+        """Saves what was trained when the walk breaks off, its last step settled; returns the newest saved step."""
+        if pending is not None:
+            with contextlib.suppress(RunStopped):  # a limit was passed: already on its way
+                self.watch.settle(pending)
+        if any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # apply itself broke off, its input is gone
+            return saved
+        step = int(state.step)
+        if step > saved:
+            self._save(state, step, None)
+        self.manager.wait_until_finished()
+        return max(step, saved)
+
+    def _elements(self, first_step: int, last_step: int) -> ClosingIterator:
+        """The loaded program calls of these steps, in order."""
+        load = LoadCall(
+            self.calls.call, self.calls.schedule.lengths, self.dataset.source, jax.process_index(),
+            jax.process_count(), augmented=self.config.augment != Augment(),
+        )  # fmt: skip
+        start, stop = self._call_range(first_step).start, self._call_range(last_step - 1).stop
+        data = self.config.data
+        largest = largest_bytes(self.calls, self.dataset)
+        return stream(
+            load, start, stop, workers=data.workers, threads=data.threads,
+            prefetch_bytes=data.prefetch_mib << 20, largest_bytes=largest,
+        )  # fmt: skip
+
+    def _call_range(self, step: int) -> range:
+        """Numbers of the program calls of a step, counted from 0 over the whole run."""
+        epoch, within = divmod(step, self.calls.schedule.steps_per_epoch)
+        return self.calls.in_step(epoch, within)
+
+    def _step(
+        self, state: State, gathered: Gathered, elements: Iterator[Loaded], step: int, asked: bool
+    ) -> tuple[State, Gathered, Pending]:
+        """One optimizer step: its program calls, then apply."""
+        waited, padded, records = 0.0, 0, []
+        by_rows = sharding.rows(self.mesh)
+        for number in self._call_range(step - 1):
+            began = time.perf_counter()
+            loaded = next(elements)
+            waited += time.perf_counter() - began
+            if loaded.number != number:
+                raise RuntimeError(f"the loader gave call {loaded.number} where {number} was due")
+            report_unreadable(self.watch.writer, step, loaded.problems)
+            program = self.programs.accumulate[loaded.bucket]
+            batch = sharding.to_global(loaded.batch, by_rows)
+            gathered = program.call(state.params, state.tables, gathered, batch)
+            padded += program.rows * program.tokens
+            shape = f"{number} {program.rows} {program.tokens}"
+            self.watch.walked = zlib.crc32(shape.encode(), self.watch.walked)
+            records += loaded.batch.record[loaded.batch.record != NO_RECORD].tolist()
+        state, gathered, report = self.programs.apply.call(state, gathered, asked)
+        epoch = (step - 1) // self.calls.schedule.steps_per_epoch
+        return state, gathered, Pending(step, epoch, report, waited, padded, records)
+
+    def _meet(self, step: int) -> None:
+        """Compares with the other processes what was walked through, and writes what only they have seen."""
+        if not hosts.several():
+            return
+        writer = self.watch.writer
+        hosts.agree({"step": step, "the calls and shapes walked through": self.watch.walked})
+        for process, held in enumerate(hosts.gather(writer.take_held())):
+            for event in held:
+                writer.event(event["step"], {"host": process, **event["record"]}, f"host {process}: {event['text']}")
+
+    def evaluate_and_save(self, state: State, step: int) -> None:
+        """An evaluation, and a checkpoint that has its figures."""
+        objective = self.validation.objective
+        figures = self.validation.figures(state, step)
+        self.watch.validation = figures
+        self.watch.writer.validation(step, figures, objective.describe(figures))
+        self.watch.judge(step, objective.goodness(figures), due=step % self.every == 0)
+        self._save(state, step, figures)
+
+    def _save(self, state: State, step: int, figures: dict[str, float] | None) -> None:
+        checkpoint.save(self.manager, state, self.premises, self.watch.tally, step, figures)
+
+
+def _to_stderr(text: str) -> None:
+    print(f"radmae: {text}", file=sys.stderr, flush=True)
+
+
+def due(step: int, every: int, last: int) -> bool:
+    """Whether something done every so many steps, and at the end, is due; 0 is never."""
+    return every > 0 and (step % every == 0 or step == last)
+
+
+def steps_between(every: int, steps_per_epoch: int) -> int:
+    """Steps between evaluations: config.train.evaluate_every, which may say epochs."""
+    return every if every >= 0 else -every * steps_per_epoch
