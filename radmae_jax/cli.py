@@ -5,7 +5,6 @@ import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 from rich.console import Console
@@ -13,7 +12,6 @@ from rich.console import Console
 from radmae_jax import __version__
 from radmae_jax.bench.commands import add_bench
 from radmae_jax.command import HOSTS, add_command, optional_config, step_of, write_figures
-from radmae_jax.config import Config
 from radmae_jax.config_checks import validate
 from radmae_jax.config_file import from_arguments
 from radmae_jax.doctor.commands import add_doctor
@@ -21,6 +19,7 @@ from radmae_jax.evaluate.commands import add_convert
 from radmae_jax.evaluate.evaluate_commands import add_evaluate
 from radmae_jax.evaluate.feature_commands import add_features
 from radmae_jax.evaluate.report.report_commands import add_report
+from radmae_jax.sizing.commands import add_compile
 from radmae_jax.study.commands import add_study
 
 _TOO_MANY_BAD = 3
@@ -33,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one subcommand.
 
     Returns 0 for success, 2 for bad input, 3 for too many bad files, 4 for a run that stopped, 5 for weights that
-    compute something else than they did, 6 where the doctor found what must be mended first, 75 where a run was asked
+    compute something else than they did, 6 where the doctor found what must be mended first, 7 where
+    a program does not fit, 75 where a run was asked
     to stop: it saved, and the same command goes on.
     """
     parser = _parser()
@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--workdir", type=Path, default=Path("runs/demo"))
     add_doctor(commands)
     add_bench(commands)
+    add_compile(commands)
     add_convert(commands)
     add_evaluate(commands)
     add_features(commands)
@@ -182,9 +183,10 @@ def _split(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.bench.plan import draw_plan, make_plan, summary_of, table_of
+    from radmae_jax.data.dataset import sizes_of
 
     config = optional_config(rest)
-    heights, widths, counts = _sizes_of(options.sizes, config)
+    heights, widths, counts = sizes_of(options.sizes, config)
     plan = make_plan(config, heights, widths, counts)
     Console().print(table_of(plan))
     print(summary_of(plan))
@@ -193,22 +195,6 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
         print(f"drawn in {options.draw}")
     write_figures(options.json, plan.to_json())
     return 0
-
-
-def _sizes_of(sizes: str | None, config: Config) -> tuple[Any, Any, Any]:
-    """Heights and widths of a manifest, with 1 where it is trained on, or of every image of a file of sizes."""
-    import numpy as np
-
-    from radmae_jax.data.sizes import sizes_named
-
-    if sizes is None or sizes.endswith(".parquet"):
-        from radmae_jax.data.dataset import open_archive
-
-        archive = open_archive(replace(config, data=replace(config.data, manifest=sizes or config.data.manifest)))
-        return archive.manifest.heights, archive.manifest.widths, archive.training_counts()
-    heights, widths, counts = sizes_named(sizes)
-    heights, widths = np.repeat(heights, counts), np.repeat(widths, counts)
-    return heights, widths, np.ones(len(heights), np.int64)
 
 
 def _phantom(options: argparse.Namespace, rest: list[str]) -> int:

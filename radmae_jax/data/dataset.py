@@ -1,6 +1,6 @@
 """A configuration and a manifest to everything a run reads by: split, labels, bucket table, schedule, pixel source."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from radmae_jax.data.binning import BucketTable, make_table
 from radmae_jax.data.loader import Source
 from radmae_jax.data.manifest import Manifest, read_manifest
 from radmae_jax.data.schedule import Schedule, training_schedule
+from radmae_jax.data.sizes import sizes_named
 from radmae_jax.data.splits import Split, first_patients, label_budget, make_split, read_split, write_split
 
 
@@ -163,3 +164,14 @@ def open_dataset(config: Config) -> Dataset:
         beyond=beyond,
         source=source,
     )
+
+
+def sizes_of(sizes: str | None, config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Heights and widths of a manifest (None: the configuration's), with 1 where it is trained on, or of every image of
+    a file of sizes; int [N] each."""
+    if sizes is None or sizes.endswith(".parquet"):
+        archive = open_archive(replace(config, data=replace(config.data, manifest=sizes or config.data.manifest)))
+        return archive.manifest.heights, archive.manifest.widths, archive.training_counts()
+    heights, widths, counts = sizes_named(sizes)
+    heights, widths = np.repeat(heights, counts), np.repeat(widths, counts)
+    return heights, widths, np.ones(len(heights), np.int64)

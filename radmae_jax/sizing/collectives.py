@@ -1,0 +1,95 @@
+"""A compiled program's text to the bytes that one device exchanges with others, loops counted as often as they run."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+_KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
+_HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
+_OPERATION = re.compile(r"^\s*(?:ROOT )?%?(?P<own>[\w.\-]+) = (?P<type>.*?) (?P<name>[a-z][a-z0-9\-]*)\((?P<rest>.*)$")
+_ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)[a-z0-9]*)\[([\d,]*)\]")
+_NAME = re.compile(r"%([\w.\-]+)")
+_CALLED = re.compile(r"(?:to_apply|calls|branch_computations|called_computations)=\{?(%[\w.\-]+(?:, ?%[\w.\-]+)*)")
+_LOOP = re.compile(r"condition=%([\w.\-]+), body=%([\w.\-]+)")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_CHANNEL = re.compile(r"channel_id=(\d+)")
+_LIMIT = re.compile(r"s32\[\]\S* constant\((\d+)\)")
+
+
+@dataclass
+class _Computation:
+    moved: list[tuple[str, str, int]] = field(default_factory=list)  # kind, channel, bytes of one run
+    calls: list[tuple[str, int]] = field(default_factory=list)  # computation and how often it is run
+    limit: int = 1  # the largest whole number in it: of a scan's condition, how often its body runs
+
+
+def collective_bytes(text: str) -> dict[str, int]:
+    """Bytes of each kind of collective, of one device in one run of the program.
+
+    An operation counts by its larger side: what a gather gives, what a reduce-scatter takes. Parts of one that runs
+    beside others (its start, its end) count once: they share a channel.
+
+    Args:
+      text: HLO after optimisation, `compiled.as_text()`.
+    """
+    computations, entry = _read(text)
+    of_channel: dict[tuple[str, str], int] = defaultdict(int)
+
+    def add(name: str, times: int) -> None:
+        found = computations.get(name, _Computation())
+        for kind, channel, size in found.moved:
+            of_channel[kind, channel] = max(of_channel[kind, channel], times * size)
+        for called, count in found.calls:
+            add(called, times * count)
+
+    add(entry, 1)
+    total: dict[str, int] = defaultdict(int)
+    for (kind, _), size in of_channel.items():
+        total[kind] += size
+    return dict(total)
+
+
+def _read(text: str) -> tuple[dict[str, _Computation], str]:
+    """The computations by name, and the name of the one that is entered."""
+    computations: dict[str, _Computation] = {}
+    loops: list[tuple[_Computation, str, str, int | None]] = []
+    entry, current, types = "", None, {}
+    for number, line in enumerate(text.splitlines()):
+        head = _HEAD.match(line)
+        if head:
+            current, types = computations.setdefault(head[2], _Computation()), {}
+            entry = head[2] if head[1] else entry
+            continue
+        operation = _OPERATION.match(line)
+        if current is None or operation is None:
+            continue
+        name, kind, rest = operation["name"], operation["name"].removesuffix("-start"), operation["rest"]
+        types[operation["own"]] = operation["type"]
+        if kind in _KINDS:
+            operands = rest.split(")", 1)[0]
+            given = sum(_bytes(types.get(operand, "")) for operand in _NAME.findall(operands))
+            taken = _bytes(operation["type"]) - (given if name != kind and operation["type"].startswith("(") else 0)
+            channel = _CHANNEL.search(rest)
+            current.moved.append((kind, channel[1] if channel else f"line {number}", max(given, taken)))
+        elif name == "while" and (loop := _LOOP.search(rest)):
+            known = _TRIPS.search(rest)
+            loops.append((current, loop[1], loop[2], int(known[1]) if known else None))
+        elif name == "constant" and (limit := _LIMIT.search(line)):
+            current.limit = max(current.limit, int(limit[1]))
+        for names in _CALLED.findall(rest):
+            current.calls += [(called, 1) for called in _NAME.findall(names)]
+    for outer, condition, body, known in loops:
+        outer.calls.append((body, computations[condition].limit if known is None else known))
+    return computations, entry
+
+
+def _bytes(types: str) -> int:
+    """Bytes of all arrays in a text of types."""
+    return sum(_size(bits, name, dimensions) for name, bits, dimensions in _ARRAY.findall(types))
+
+
+def _size(bits: str, name: str, dimensions: str) -> int:
+    count = 1
+    for dimension in filter(None, dimensions.split(",")):
+        count *= int(dimension)
+    return count * max(1, (8 if name == "pred" else int(bits)) // 8)

@@ -1,0 +1,95 @@
+"""A lowered program to what it needs of one device: compiled once, its figures kept on disk."""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from radmae_jax.sizing.collectives import collective_bytes
+from radmae_jax.train.blueprint import Blueprint, Lowered
+from radmae_jax.train.programs import hbm_bytes
+
+_REFUSED = re.compile(r"Used ([\d.]+)([KMG]) of")
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler says of a program. Bytes are of one device."""
+
+    program_bytes: int  # arguments + outputs + temporaries - aliased; as far as known where it was refused
+    temporary_bytes: int
+    moved: dict[str, int]  # by kind of collective
+    seconds: float  # that compiling took, when it was done
+    refused: str = ""  # the compiler's first words where the program does not fit the device
+    kept: bool = False  # whether the figures are of an earlier compilation
+
+
+def compile_or_read(lowered: Lowered, topology: str, folder: Path | None) -> Compiled:
+    """Compiles, or reads what compiling the same program for the same topology and compiler gave.
+
+    Errors of the compiler other than a lack of memory are raised.
+    """
+    path = folder / f"{_key(lowered, topology)}.json" if folder else None
+    if path is not None and path.exists():
+        return replace(Compiled(**json.loads(path.read_text())), kept=True)
+    try:
+        compiled, seconds = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        said = str(error)
+        if "RESOURCE_EXHAUSTED" not in said:
+            raise
+        used = _REFUSED.search(said)
+        need = int(float(used[1]) * _UNITS[used[2]]) if used else 0
+        found = Compiled(need, 0, {}, 0.0, said.splitlines()[0])
+    else:
+        memory = compiled.memory_analysis()
+        temporary = 0 if memory is None else memory.temp_size_in_bytes
+        found = Compiled(hbm_bytes(memory), temporary, collective_bytes(compiled.as_text() or ""), seconds)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_suffix(".new")
+        whole.write_text(json.dumps(asdict(found)))
+        whole.replace(path)
+    return found
+
+
+def _key(lowered: Lowered, topology: str) -> str:
+    """A hash of all that a compilation depends on: program, devices, compiler and its options."""
+    try:
+        compiler = version("libtpu")
+    except PackageNotFoundError:
+        compiler = ""
+    options = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
+    parts = [lowered.stage.as_text(), topology, jax.__version__, version("jaxlib"), compiler, *options]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def resident_bytes(plan: Blueprint) -> dict[str, int]:
+    """Bytes that a run keeps on one device, by what they are."""
+    state, gathered = plan.state, plan.gathered
+    return {
+        "parameters": _of_device((state.params, state.average)),
+        "moments": _of_device(state.moments),
+        "accumulator": _of_device(gathered),
+        "tables": _of_device((state.tables, state.step)),
+    }
+
+
+def batch_bytes(plan: Blueprint, bucket: int) -> int:
+    """Bytes of one device's rows of a call."""
+    return _of_device(plan.batch(bucket, plan.rows[bucket]))
+
+
+def _of_device(tree: Any) -> int:
+    def one(leaf: Any) -> int:
+        return int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+
+    return sum(map(one, jax.tree.leaves(tree)))
