@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import logging
 from rich.console import Console
@@ -21,6 +22,9 @@ from radmae_jax.evaluate.feature_commands import add_features
 from radmae_jax.evaluate.report.report_commands import add_report
 from radmae_jax.sizing.commands import add_compile
 from radmae_jax.study.commands import add_study
+
+if TYPE_CHECKING:
+    from radmae_jax.train.goodput import Goodput
 
 _TOO_MANY_BAD = 3
 _STOPPED = 4
@@ -214,6 +218,7 @@ def _phantom(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _train(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.train.goodput import goodput_of
     from radmae_jax.train.hosts import is_first, join, read_hosts
     from radmae_jax.train.loop import train_run
     from radmae_jax.train.watch import RunStopped
@@ -232,13 +237,23 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
         return _STOPPED
     if not is_first():
         return _AGAIN if outcome.interrupted else 0
-    write_figures(options.json, asdict(outcome))
+    goodput = goodput_of(options.workdir / "metrics.jsonl")
+    write_figures(options.json, asdict(outcome) | {"goodput": asdict(goodput)})
     print(
         f"step {outcome.step:,} of {outcome.total_steps:,}, "
         f"{'nothing left to do' if outcome.loss is None else f'loss {outcome.loss:.5f}'}, {outcome.images:,} images in "
         f"{outcome.seconds:.0f} s ({outcome.compile_seconds:.0f} s compiling); {options.workdir}"
     )
+    print(_spent(goodput))
     return _AGAIN if outcome.interrupted else 0
+
+
+def _spent(goodput: "Goodput") -> str:
+    """Where the time of all sessions went, the largest parts first."""
+    total = max(sum(goodput.seconds.values()) + goodput.lost, 1e-9)
+    parts = sorted((goodput.seconds | {"lost to restarts": goodput.lost}).items(), key=lambda part: -part[1])
+    named = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in parts if seconds / total >= 0.005)
+    return f"of {total:,.0f} s in {goodput.sessions} session{'s' * (goodput.sessions > 1)}: {named}"
 
 
 def _reconstruct(options: argparse.Namespace, rest: list[str]) -> int:

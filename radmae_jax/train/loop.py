@@ -12,6 +12,7 @@ from radmae_jax.data.dataset import open_dataset
 from radmae_jax.data.schedule import Calls, choose_rows
 from radmae_jax.train import checkpoint, hosts, sharding
 from radmae_jax.train.blueprint import make_blueprint
+from radmae_jax.train.goodput import Ledger, peak_of, record_flops
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.premises import common, premises_of
 from radmae_jax.train.programs import compile_programs, table_of
@@ -41,6 +42,7 @@ class Outcome:
     interrupted: bool  # by SIGTERM or SIGINT
     stopped_early: bool  # by config.train.patience
     programs: list[dict[str, Any]]
+    spent: dict[str, float]  # seconds of this session by part, see `goodput.PARTS`
 
 
 def train_run(
@@ -61,7 +63,7 @@ def train_run(
     patients, RunStopped after too many steps that were not finite or too many records that could not be read; what was
     trained before is saved first.
     """
-    started = time.perf_counter()
+    started, ledger = time.perf_counter(), Ledger()
     workdir.mkdir(parents=True, exist_ok=True)
 
     # Everything about shapes is known here, before a pixel is read.
@@ -91,7 +93,7 @@ def train_run(
         else:
             given, said = choose_start(config, dataset, workdir)
         writer = Writer(workdir, first_step, last_step, schedule.lengths, quiet, hosts.is_first())
-        watch = Watch(config, writer, len(schedule.records), tally)
+        watch = Watch(config, writer, len(schedule.records), tally, peak=peak_of(list(mesh.devices.flat)))
         programs, step, interrupted = [], first_step, False
         try:
             for line in [*said, *changes(workdir, config), *about(dataset, config)]:
@@ -103,17 +105,19 @@ def train_run(
                 early = ", and it stopped early" if watch.out_of_patience else ""
                 writer.say(f"nothing to do: step {first_step} of {last_step} is done{early}")
             else:
-                compiled = compile_programs(
-                    make_blueprint(config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch),
-                    training={bucket for bucket, groups in enumerate(schedule.groups_per_bucket) if groups},
-                    validation=set(dataset.bucket[evaluated].tolist()),
-                    panels=int(dataset.bucket[shown].max()) if len(shown) else None,
-                    told=lambda p: writer.say(f"compiled {p.kind} {p.tokens or ''} in {p.compile_seconds:.1f} s"),
-                )  # fmt: skip
+                with ledger.during("compile"):
+                    compiled = compile_programs(
+                        make_blueprint(config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch),
+                        training={bucket for bucket, groups in enumerate(schedule.groups_per_bucket) if groups},
+                        validation=set(dataset.bucket[evaluated].tolist()),
+                        panels=int(dataset.bucket[shown].max()) if len(shown) else None,
+                        told=lambda p: writer.say(f"compiled {p.kind} {p.tokens or ''} in {p.compile_seconds:.1f} s"),
+                    )  # fmt: skip
                 programs = compiled.all()
                 writer.console.print(table_of(programs))
                 if first_step:
-                    state = checkpoint.restore(manager, compiled.abstract, first_step)
+                    with ledger.during("restore"):
+                        state = checkpoint.restore(manager, compiled.abstract, first_step)
                     writer.say(f"going on from the checkpoint after step {first_step} of {total_steps}")
                 else:
                     state = compiled.init()
@@ -127,17 +131,26 @@ def train_run(
                     write_config(workdir, config)
                 validation = Validation(config, objective, dataset, calls, mesh, compiled, writer, evaluated)
                 walk = Walk(
-                    config, workdir, dataset, calls, mesh, compiled, manager, premises, validation, watch, shown, every
+                    config, workdir, dataset, calls, mesh, compiled, manager, premises, validation, watch, shown, every,
+                    ledger, record_flops(dataset, objective),
                 )  # fmt: skip
+                if writer.lost_seconds:
+                    lost = {"lost_seconds": round(writer.lost_seconds, 3)}
+                    writer.event(first_step, lost, f"{writer.lost_seconds:.0f} s of steps are walked through again")
+                writer.spent(first_step, ledger.spent())  # should this session be killed before its first checkpoint
                 if missed:
                     walk.evaluate_and_save(state, first_step)
                 if first_step < last_step and not watch.out_of_patience:
-                    step, interrupted = walk.train(state, first_step, last_step, profile)
-                manager.wait_until_finished()
+                    with ledger.during("step"):
+                        step, interrupted = walk.train(state, first_step, last_step, profile)
+                with ledger.during("checkpoint"):
+                    manager.wait_until_finished()
+                writer.spent(step, ledger.spent())
         finally:
             writer.close()
     return Outcome(
         step, total_steps, watch.loss, watch.validation, time.perf_counter() - started,
         sum(p.compile_seconds for p in programs), watch.images, watch.tokens, watch.padded_tokens,
         watch.unreadable, watch.nonfinite_steps, interrupted, watch.out_of_patience, [p.facts() for p in programs],
+        ledger.spent(),
     )  # fmt: skip

@@ -23,6 +23,7 @@ class Rates(NamedTuple):
     images_per_second: float
     tokens_per_second: float
     data_wait_share: float  # of the time, from 0 to 1
+    mfu: float  # FLOPs of the images' own tokens over the devices' peak; NaN where that is not known
 
 
 class MetricsFile:
@@ -30,8 +31,12 @@ class MetricsFile:
 
     def __init__(self, path: Path, resumed_step: int):
         """Opens for appending, without the lines of steps that a resumed run will walk again."""
+        self.session, self.lost_seconds = 1, 0.0  # the number of this session; of the steps that are walked again
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= resumed_step]
+            lines = path.read_text().splitlines()
+            kept = [line for line in lines if _step_of(line) <= resumed_step]
+            self.session += max((json.loads(line).get("session", 0) for line in kept), default=0)
+            self.lost_seconds = sum(map(_seconds_of, lines)) - sum(map(_seconds_of, kept))
             replacement = path.with_suffix(".jsonl.new")
             replacement.write_text("".join(f"{line}\n" for line in kept))
             replacement.replace(path)
@@ -73,11 +78,14 @@ class Writer:
         self._last_line = 0.0
         self._total = total_steps
 
-    def step(self, step: int, epoch: int, report: StepReport, rates: Rates, padded_tokens: int) -> float:
+    def step(
+        self, step: int, epoch: int, report: StepReport, rates: Rates, padded_tokens: int, seconds: float
+    ) -> float:
         """Writes one optimizer step (the step-th, counted from 1); returns its loss.
 
         Args:
           padded_tokens: tokens computed, padding included.
+          seconds: that it took.
         """
         denominator = float(np.sum(report.denominator))
         loss = float(np.sum(report.numerator)) / denominator if denominator else math.nan
@@ -97,7 +105,7 @@ class Writer:
             {
                 "step": step, "epoch": epoch, **figures, "images": images, "tokens": tokens,
                 "padded_tokens": padded_tokens, "unreadable": int(report.unreadable),
-                "applied": bool(report.applied), "bucket_loss": by_bucket,
+                "applied": bool(report.applied), "bucket_loss": by_bucket, "seconds": round(seconds, 4),
             }
         )  # fmt: skip
         self._plot("train", figures, step)
@@ -123,6 +131,16 @@ class Writer:
         self._write({"step": step, **record})
         self.say(text)
 
+    def spent(self, step: int, seconds: dict[str, float]) -> None:
+        """Writes what this session's time went to so far, by part."""
+        if self._metrics is not None:
+            self._write({"step": step, "session": self._metrics.session, "spent": seconds})
+
+    @property
+    def lost_seconds(self) -> float:
+        """Seconds of steps that this session walks through again."""
+        return self._metrics.lost_seconds if self._metrics is not None else 0.0
+
     def take_held(self) -> list[dict[str, Any]]:
         """What other processes than the first have seen since this was asked last: arguments of `event`."""
         held, self._held = self._held, []
@@ -147,6 +165,14 @@ class Writer:
             self._metrics.close()
         if self._board is not None:
             self._board.close()
+
+
+def _seconds_of(line: str) -> float:
+    """Of a step's line; 0 of any other."""
+    try:
+        return float(json.loads(line).get("seconds", 0.0))
+    except ValueError:
+        return 0.0
 
 
 def _step_of(line: str) -> int:

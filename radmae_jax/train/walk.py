@@ -18,9 +18,10 @@ from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.loader import ClosingIterator, LoadCall, Loaded, stream
 from radmae_jax.data.schedule import Calls
 from radmae_jax.train import checkpoint, hosts, sharding
+from radmae_jax.train.goodput import Ledger
 from radmae_jax.train.premises import Premises
 from radmae_jax.train.presence import Presence
-from radmae_jax.train.programs import Programs
+from radmae_jax.train.programs import Program, Programs
 from radmae_jax.train.session import Profile, stop_signals
 from radmae_jax.train.state import Gathered, State
 from radmae_jax.train.validation import Validation, draw_state, largest_bytes, report_unreadable
@@ -46,6 +47,8 @@ class Walk:
     watch: Watch
     shown: np.ndarray  # records of the panels
     every: int  # steps between evaluations
+    ledger: Ledger
+    flops: np.ndarray  # of training on each record, float64 [N]
 
     def train(self, state: State, first_step: int, last_step: int, profile: bool) -> tuple[int, bool]:
         """Walks the steps; returns the last one done, and whether a signal ended the walk early.
@@ -83,10 +86,7 @@ class Walk:
                             self._save(state, step, None)
                         saved = step if save else saved
                         if draw and self.programs.predict:
-                            draw_state(
-                                self.config, self.dataset, self.mesh, self.programs.predict, self.shown, state, step,
-                                self.workdir, watch.writer,
-                            )  # fmt: skip
+                            self._draw(self.programs.predict, state, step)
                         if save or draw:
                             watch.restart_clock()
                         if stop:
@@ -106,7 +106,8 @@ class Walk:
                 if not stopping or isinstance(error, RunStopped):
                     raise
                 watch.writer.say(f"broke off while stopping: {type(error).__name__}")
-            self.manager.wait_until_finished()
+            with self.ledger.during("checkpoint"):
+                self.manager.wait_until_finished()
             asked = watch.asked if hosts.several() else bool(stopping)
             interrupted = asked and saved < last_step and not watch.out_of_patience
             if interrupted:
@@ -150,11 +151,12 @@ class Walk:
         self, state: State, gathered: Gathered, elements: Iterator[Loaded], step: int, asked: bool
     ) -> tuple[State, Gathered, Pending]:
         """One optimizer step: its program calls, then apply."""
-        waited, padded, records = 0.0, 0, []
+        waited, padded, records, flops = 0.0, 0, [], 0.0
         by_rows = sharding.rows(self.mesh)
         for number in self._call_range(step - 1):
             began = time.perf_counter()
-            loaded = next(elements)
+            with self.ledger.during("data"):
+                loaded = next(elements)
             waited += time.perf_counter() - began
             if loaded.number != number:
                 raise RuntimeError(f"the loader gave call {loaded.number} where {number} was due")
@@ -165,10 +167,17 @@ class Walk:
             padded += program.rows * program.tokens
             shape = f"{number} {program.rows} {program.tokens}"
             self.watch.walked = zlib.crc32(shape.encode(), self.watch.walked)
-            records += loaded.batch.record[loaded.batch.record != NO_RECORD].tolist()
+            flops += float(self.flops[_real(self.calls.call(number).records)].sum())
+            records += _real(loaded.batch.record).tolist()
         state, gathered, report = self.programs.apply.call(state, gathered, asked)
         epoch = (step - 1) // self.calls.schedule.steps_per_epoch
-        return state, gathered, Pending(step, epoch, report, waited, padded, records)
+        return state, gathered, Pending(step, epoch, report, waited, padded, records, flops)
+
+    def _draw(self, predict: Program, state: State, step: int) -> None:
+        with self.ledger.during("pictures"):
+            draw_state(
+                self.config, self.dataset, self.mesh, predict, self.shown, state, step, self.workdir, self.watch.writer
+            )
 
     def _meet(self, step: int) -> None:
         """Compares with the other processes what was walked through, and writes what only they have seen."""
@@ -183,14 +192,21 @@ class Walk:
     def evaluate_and_save(self, state: State, step: int) -> None:
         """An evaluation, and a checkpoint that has its figures."""
         objective = self.validation.objective
-        figures = self.validation.figures(state, step)
+        with self.ledger.during("evaluate"):
+            figures = self.validation.figures(state, step)
         self.watch.validation = figures
         self.watch.writer.validation(step, figures, objective.describe(figures))
         self.watch.judge(step, objective.goodness(figures), due=step % self.every == 0)
         self._save(state, step, figures)
 
     def _save(self, state: State, step: int, figures: dict[str, float] | None) -> None:
-        checkpoint.save(self.manager, state, self.premises, self.watch.tally, step, figures)
+        with self.ledger.during("checkpoint"):
+            checkpoint.save(self.manager, state, self.premises, self.watch.tally, step, figures)
+        self.watch.writer.spent(step, self.ledger.spent())
+
+
+def _real(records: np.ndarray) -> np.ndarray:
+    return records[records != NO_RECORD]
 
 
 def _to_stderr(text: str) -> None:

@@ -35,6 +35,7 @@ class Pending:
     waited: float  # seconds for data
     padded_tokens: int
     records: list[int]  # of this host
+    flops: float  # analytic, of all hosts' images at their own number of tokens
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Watch:
     unreadable: int = 0
     nonfinite_steps: int = 0
     asked: bool = False  # whether some process was asked to stop
+    peak: float | None = None  # FLOP/s of all devices by their vendor; None where it is not known
     walked: int = 0  # a checksum of the calls walked through, the same on every process
     validation: dict[str, float] = field(default_factory=dict)
     _clock: float = field(default_factory=time.perf_counter)
@@ -78,9 +80,9 @@ class Watch:
         report = StepReport(*jax.device_get(tuple(pending.report)))
         now = time.perf_counter()
         images, tokens = float(np.sum(report.images)), float(np.sum(report.tokens))
-        self._recent.append((images, tokens, now - self._clock, pending.waited))
-        self._clock = now
-        self.loss = self.writer.step(pending.step, pending.epoch, report, self._rates(), pending.padded_tokens)
+        seconds, self._clock = now - self._clock, now
+        self._recent.append((images, tokens, seconds, pending.waited, pending.flops))
+        self.loss = self.writer.step(pending.step, pending.epoch, report, self._rates(), pending.padded_tokens, seconds)
         self.images += int(images)
         self.tokens += int(tokens)
         self.padded_tokens += pending.padded_tokens
@@ -107,9 +109,10 @@ class Watch:
         return 0 < self.config.train.patience <= self.tally.since_best
 
     def _rates(self) -> Rates:
-        images, tokens, seconds, waited = (sum(column) for column in zip(*self._recent, strict=True))
+        images, tokens, seconds, waited, flops = (sum(column) for column in zip(*self._recent, strict=True))
         seconds = max(seconds, 1e-9)
-        return Rates(images / seconds, tokens / seconds, min(waited / seconds, 1.0))
+        mfu = flops / seconds / self.peak if self.peak else math.nan
+        return Rates(images / seconds, tokens / seconds, min(waited / seconds, 1.0), mfu)
 
     def _count(self, pending: Pending, unreadable: int, applied: bool) -> None:
         before = self.tally.unreadable_in_epoch if pending.epoch == self.tally.epoch else 0
