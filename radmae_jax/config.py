@@ -149,6 +149,9 @@ class Train:
     fsdp: int = 1  # devices that parameters are sharded over; the rest of the mesh is data
     rows: int = 0  # rows of every program; 0: the most that keep rows * length <= tokens_per_device
     tokens_per_device: int = 8192  # bound on a program's tokens a device when rows is 0
+    checkpoints: str = (
+        ""  # where they go, a path or a gs:// or s3:// URL that all hosts see; empty: WORKDIR/checkpoints
+    )
     checkpoint_every: int = 500  # 0: only at evaluations and at the end
     keep_checkpoints: int = 2  # newest ones kept, beside the best by validation
     keep_every: int = 0  # also kept: those of multiples of so many steps, a multiple of checkpoint_every; 0: none

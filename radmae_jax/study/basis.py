@@ -13,7 +13,7 @@ from radmae_jax.figures import to_json
 from radmae_jax.plain import differences, from_dict, to_dict
 from radmae_jax.study.plan import Run
 from radmae_jax.train import checkpoint
-from radmae_jax.train.saved import chosen_step, is_run, workdir_of
+from radmae_jax.train.saved import checkpoints_of, chosen_step, is_run, workdir_of
 
 _FILE = "basis.json"  # in a run's folder, written before it is trained
 
@@ -55,7 +55,7 @@ def start_of(path: str) -> Start:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
         return Start(None, digest.hexdigest())
     step = chosen_step(path)
-    with checkpoint.open_reader(workdir_of(path), lambda figures: 0.0) as manager:
+    with checkpoint.open_reader(checkpoints_of(workdir_of(path)), lambda figures: 0.0) as manager:
         sums = checkpoint.read_bit_sums(manager, step)
     return Start(step, hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from radmae_jax.data.dataset import open_archive
 from radmae_jax.study.plan import Arm, Study
-from radmae_jax.train.saved import chosen_step, is_run, read_run, workdir_of
+from radmae_jax.train.saved import checkpoints_of, chosen_step, is_run, read_run, workdir_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def curve_arms(study: Study) -> list[Arm]:
     """The pre-trained arm begun from each earlier checkpoint of its run, and from runs on fewer images."""
     whole = pretrained_arm(study)
     work, end = workdir_of(whole.start).resolve(), chosen_step(whole.start)
-    folder = work / "checkpoints"
+    folder = Path(checkpoints_of(work))
+    if not folder.is_dir():
+        raise ValueError(f"study {study.name}: the checkpoints of {work} are in no folder here, which the curve needs")
     steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
     arms = [_from(whole, f"{whole.name}@{step}", folder / str(step)) for step in steps if step < end]
     for path in study.fewer:

@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from radmae_jax.config import Model
@@ -20,6 +23,7 @@ from radmae_jax.train.premises import SETTINGS, Premises
 from radmae_jax.train.state import State
 from radmae_jax.train.watch import Tally
 
+_UNFINISHED = re.compile(r"\d+\.orbax-checkpoint-tmp.*")
 Goodness = Callable[[dict[str, float]], float]  # of a validation's figures, see `Objective.goodness`
 
 
@@ -27,8 +31,27 @@ class CheckpointError(ValueError):
     """A checkpoint that must not be resumed from; the message names the field or tensor."""
 
 
-def open_manager(workdir: Path, keep: int, goodness: Goodness, every: int = 0) -> ocp.CheckpointManager:
-    """The manager of WORKDIR/checkpoints: the newest `keep`, the one of the most goodness, and those of multiples of
+class Damaged(CheckpointError):
+    """A checkpoint whose files are missing, cannot be read, or hold other bits than were saved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resumed:
+    """What a run goes on from."""
+
+    step: int
+    state: State
+    tally: Tally
+    passed_over: tuple[str, ...]  # why newer checkpoints were not taken
+
+
+def directory_of(workdir: Path, given: str = "") -> epath.Path:
+    """Where a run's checkpoints are: WORKDIR/checkpoints, or the path or URL that config.train.checkpoints gives."""
+    return epath.Path(given) if given else epath.Path((workdir / "checkpoints").absolute())
+
+
+def open_manager(directory: epath.Path, keep: int, goodness: Goodness, every: int = 0) -> ocp.CheckpointManager:
+    """The manager of a run's checkpoints: the newest `keep`, the one of the most goodness, and those of multiples of
     `every` steps are kept.
 
     Every save is asked for by the loop; orbax writes it in the background and renames it when whole.
@@ -42,14 +65,13 @@ def open_manager(workdir: Path, keep: int, goodness: Goodness, every: int = 0) -
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policy, cleanup_tmp_directories=True, best_fn=goodness, best_mode="max"
     )
-    return ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
+    return ocp.CheckpointManager(directory, options=options)
 
 
-def open_reader(workdir: Path, goodness: Goodness) -> ocp.CheckpointManager:
+def open_reader(directory: epath.Path, goodness: Goodness) -> ocp.CheckpointManager:
     """A manager that only reads: a run may be writing to the same directory."""
-    directory = (workdir / "checkpoints").absolute()
     if not directory.is_dir():
-        raise CheckpointError(f"{workdir} has no checkpoints")
+        raise CheckpointError(f"{directory.parent} has no checkpoints")
     options = ocp.CheckpointManagerOptions(read_only=True, best_fn=goodness, best_mode="max")
     return ocp.CheckpointManager(directory, options=options)
 
@@ -85,7 +107,9 @@ def save(
 
 def restore(manager: ocp.CheckpointManager, abstract: State, step: int) -> State:
     """A state as it was saved, placed by the shardings of `abstract`; CheckpointError names a changed tensor."""
-    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
+    arguments = ocp.args.StandardRestore(abstract)
+    with _reading(step):
+        state = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
     _check_bits(_read_meta(manager, step)["bit_sums"], bit_sums(_leaves(state)), step)
     return state
 
@@ -106,15 +130,47 @@ def restore_model(manager: ocp.CheckpointManager, abstract: dict[str, Any], step
     arguments = ocp.args.PyTreeRestore(
         wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
     )
-    found = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
+    with _reading(step):
+        found = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
     _check_bits(saved, bit_sums(_leaves(found)), step)
     return abstract | found
+
+
+def resume(manager: ocp.CheckpointManager, abstract: State, premises: Premises) -> Resumed | None:
+    """The newest checkpoint whose bits are those that were saved, placed by the shardings of `abstract`.
+
+    None where there is no checkpoint. Raises CheckpointError where a premise differs, and Damaged where no checkpoint
+    is sound.
+    """
+    passed_over: list[str] = []
+    for step in sorted(manager.all_steps(), reverse=True):
+        try:
+            check_premises(manager, premises, step)
+            return Resumed(step, restore(manager, abstract, step), read_tally(manager, step), tuple(passed_over))
+        except Damaged as error:
+            passed_over.append(f"{error}; the one before is taken")
+    if passed_over:
+        raise Damaged(f"no checkpoint is sound: {passed_over[0].removesuffix('; the one before is taken')}")
+    return None
+
+
+def unfinished(directory: epath.Path) -> list[int]:
+    """Steps whose checkpoints were being written when a session ended."""
+    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    return sorted(int(name.split(".")[0]) for name in names if _UNFINISHED.fullmatch(name))
+
+
+def remove_unfinished(manager: ocp.CheckpointManager) -> None:
+    """Removes what was written of checkpoints that failed."""
+    for path in manager.directory.iterdir():
+        if _UNFINISHED.fullmatch(path.name):
+            path.rmtree(missing_ok=True)
 
 
 def _check_bits(saved: dict[str, int], found: dict[str, int], step: int) -> None:
     for name in sorted(found.keys() | saved.keys()):
         if found.get(name) != saved.get(name):
-            raise CheckpointError(f"checkpoint {step}: the bits of {name} are not those that were saved")
+            raise Damaged(f"checkpoint {step}: the bits of {name} are not those that were saved")
 
 
 def read_tally(manager: ocp.CheckpointManager, step: int) -> Tally:
@@ -184,7 +240,21 @@ def fingerprint(tree: Any) -> str:
 
 
 def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
-    return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    with _reading(step):
+        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    if not isinstance(meta, dict) or not {"premises", "tally", "bit_sums"} <= meta.keys():
+        raise Damaged(f"checkpoint {step}: its JSON part lacks what a run needs")
+    return meta
+
+
+@contextmanager
+def _reading(step: int) -> Iterator[None]:
+    """Whatever orbax raises where files are missing or cut off, as Damaged."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise Damaged(f"checkpoint {step}: cannot be read: {reason}") from error
 
 
 def _plain(premises: Premises) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from radmae_jax.train.goodput import Ledger, peak_of, record_flops
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.premises import common, premises_of
 from radmae_jax.train.programs import compile_programs, table_of
+from radmae_jax.train.saving import Saver
 from radmae_jax.train.session import about, changes, keep_start, write_config, write_start
 from radmae_jax.train.start import begin, choose_start
 from radmae_jax.train.task import objective_of
@@ -82,16 +83,24 @@ def train_run(
     premises = premises_of(config, dataset, schedule.steps_per_epoch)
     hosts.agree(common(config, premises, rows))
     keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
-    with checkpoint.open_manager(workdir, keep, objective.goodness, keep_every) as manager:
-        first_step = manager.latest_step() or 0
-        hosts.agree({"the newest checkpoint in --workdir, which all hosts must share,": first_step})
-        tally, given, said = Tally(), None, []
-        if first_step:  # before minutes of compiling
-            checkpoint.check_premises(manager, premises, first_step)
-            tally = checkpoint.read_tally(manager, first_step)
-            config, said = keep_start(workdir, config)
+    blueprint = make_blueprint(config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch)
+    directory = checkpoint.directory_of(workdir, config.train.checkpoints)
+    said = [
+        f"the checkpoint after step {n} was not finished, and is left out" for n in checkpoint.unfinished(directory)
+    ]
+    with checkpoint.open_manager(directory, keep, objective.goodness, keep_every) as manager:
+        with ledger.during("restore"):  # before minutes of compiling
+            resumed = checkpoint.resume(manager, blueprint.state, premises)
+        first_step = resumed.step if resumed else 0
+        hosts.agree({"the newest checkpoint (in storage that all hosts must share)": first_step})
+        given = None
+        if resumed:
+            config, kept = keep_start(workdir, config)
+            said += [*resumed.passed_over, *kept]
         else:
-            given, said = choose_start(config, dataset, workdir)
+            given, begun = choose_start(config, dataset, workdir)
+            said += begun
+        tally = resumed.tally if resumed else Tally()
         writer = Writer(workdir, first_step, last_step, schedule.lengths, quiet, hosts.is_first())
         watch = Watch(config, writer, len(schedule.records), tally, peak=peak_of(list(mesh.devices.flat)))
         programs, step, interrupted = [], first_step, False
@@ -107,7 +116,7 @@ def train_run(
             else:
                 with ledger.during("compile"):
                     compiled = compile_programs(
-                        make_blueprint(config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch),
+                        blueprint,
                         training={bucket for bucket, groups in enumerate(schedule.groups_per_bucket) if groups},
                         validation=set(dataset.bucket[evaluated].tolist()),
                         panels=int(dataset.bucket[shown].max()) if len(shown) else None,
@@ -115,9 +124,8 @@ def train_run(
                     )  # fmt: skip
                 programs = compiled.all()
                 writer.console.print(table_of(programs))
-                if first_step:
-                    with ledger.during("restore"):
-                        state = checkpoint.restore(manager, compiled.abstract, first_step)
+                if resumed:
+                    state = resumed.state
                     writer.say(f"going on from the checkpoint after step {first_step} of {total_steps}")
                 else:
                     state = compiled.init()
@@ -131,7 +139,8 @@ def train_run(
                     write_config(workdir, config)
                 validation = Validation(config, objective, dataset, calls, mesh, compiled, writer, evaluated)
                 walk = Walk(
-                    config, workdir, dataset, calls, mesh, compiled, manager, premises, validation, watch, shown, every,
+                    config, workdir, dataset, calls, mesh, compiled, Saver(manager, premises, writer.say, first_step),
+                    validation, watch, shown, every,
                     ledger, record_flops(dataset, objective),
                 )  # fmt: skip
                 if writer.lost_seconds:
@@ -144,7 +153,7 @@ def train_run(
                     with ledger.during("step"):
                         step, interrupted = walk.train(state, first_step, last_step, profile)
                 with ledger.during("checkpoint"):
-                    manager.wait_until_finished()
+                    walk.saver.finish()
                 writer.spent(step, ledger.spent())
         finally:
             writer.close()

@@ -40,11 +40,14 @@ class MetricsFile:
             replacement = path.with_suffix(".jsonl.new")
             replacement.write_text("".join(f"{line}\n" for line in kept))
             replacement.replace(path)
-        self._file = path.open("a")
+        self._file = path.open("ab", buffering=0)
+        self._waiting = b""
 
     def write(self, record: dict[str, Any]) -> None:
-        self._file.write(to_json(record) + "\n")
-        self._file.flush()
+        """OSError where storage takes no more; what it did not take is written before the next line."""
+        self._waiting += (to_json(record) + "\n").encode()
+        while self._waiting:
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
 
     def close(self) -> None:
         self._file.close()
@@ -147,8 +150,14 @@ class Writer:
         return held
 
     def _write(self, record: dict[str, Any]) -> None:
-        if self._metrics is not None:
+        if self._metrics is None:
+            return
+        try:
             self._metrics.write(record)
+        except OSError as error:
+            if self._board is not None:
+                self.say(f"figures wait until they can be written, TensorBoard's end here: {error.strerror}")
+            self._board = None  # its thread ends at the first error, and its queue would then block
 
     def _plot(self, group: str, figures: dict[str, float], step: int) -> None:
         for name, value in figures.items():

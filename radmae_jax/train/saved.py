@@ -1,11 +1,13 @@
 """The path of a run, or of one of its checkpoints, to the model it trained, without the optimizer's state."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
 from radmae_jax.config import Config
 from radmae_jax.config_checks import read_json
@@ -29,7 +31,16 @@ class Saved:
 def is_run(path: str | Path) -> bool:
     """Whether a path is what `read_run` reads, rather than other weights beside a config.json."""
     workdir, _ = _resolve(Path(path))
-    return (workdir / "config.json").exists() and (workdir / "checkpoints").is_dir()
+    return (workdir / "config.json").exists() and checkpoints_of(workdir).is_dir()
+
+
+def checkpoints_of(workdir: Path) -> epath.Path:
+    """Where the checkpoints of a work directory are, as its config.json says."""
+    try:
+        given = json.loads((workdir / "config.json").read_text())["train"]["checkpoints"]
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, cut off, or of a version without the setting
+        given = ""
+    return checkpoint.directory_of(workdir, given)
 
 
 def workdir_of(path: str | Path) -> Path:
@@ -61,7 +72,7 @@ def read_run(path: str | Path, step: int | str = "latest") -> Saved:
     used = "average" if config.optim.ema else "params"
     shapes[used] = shapes.pop("params")
     abstract = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=one), shapes)
-    with checkpoint.open_reader(workdir, objective.goodness) as manager:
+    with checkpoint.open_reader(checkpoints_of(workdir), objective.goodness) as manager:
         chosen = _step(manager, step if named is None else named, workdir)
         model = checkpoint.restore_model(manager, abstract, chosen)
         premises = checkpoint.read_premises(manager, chosen)
@@ -72,7 +83,7 @@ def chosen_step(path: str | Path, step: int | str = "latest") -> int:
     """The step that `read_run` would read; errors likewise."""
     workdir, named = _resolve(Path(path))
     objective = objective_of(read_json(workdir / "config.json"))
-    with checkpoint.open_reader(workdir, objective.goodness) as manager:
+    with checkpoint.open_reader(checkpoints_of(workdir), objective.goodness) as manager:
         return _step(manager, step if named is None else named, workdir)
 
 

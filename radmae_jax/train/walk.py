@@ -10,18 +10,17 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from radmae_jax.config import Augment, Config
 from radmae_jax.data.batch import NO_RECORD
 from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.loader import ClosingIterator, LoadCall, Loaded, stream
 from radmae_jax.data.schedule import Calls
-from radmae_jax.train import checkpoint, hosts, sharding
+from radmae_jax.train import hosts, sharding
 from radmae_jax.train.goodput import Ledger
-from radmae_jax.train.premises import Premises
 from radmae_jax.train.presence import Presence
 from radmae_jax.train.programs import Program, Programs
+from radmae_jax.train.saving import Saver
 from radmae_jax.train.session import Profile, stop_signals
 from radmae_jax.train.state import Gathered, State
 from radmae_jax.train.validation import Validation, draw_state, largest_bytes, report_unreadable
@@ -41,8 +40,7 @@ class Walk:
     calls: Calls
     mesh: jax.sharding.Mesh
     programs: Programs
-    manager: ocp.CheckpointManager
-    premises: Premises
+    saver: Saver
     validation: Validation
     watch: Watch
     shown: np.ndarray  # records of the panels
@@ -107,7 +105,7 @@ class Walk:
                     raise
                 watch.writer.say(f"broke off while stopping: {type(error).__name__}")
             with self.ledger.during("checkpoint"):
-                self.manager.wait_until_finished()
+                self.saver.finish()
             asked = watch.asked if hosts.several() else bool(stopping)
             interrupted = asked and saved < last_step and not watch.out_of_patience
             if interrupted:
@@ -125,7 +123,7 @@ class Walk:
         step = int(state.step)
         if step > saved:
             self._save(state, step, None)
-        self.manager.wait_until_finished()
+        self.saver.settle()
         return max(step, saved)
 
     def _elements(self, first_step: int, last_step: int) -> ClosingIterator:
@@ -174,10 +172,12 @@ class Walk:
         return state, gathered, Pending(step, epoch, report, waited, padded, records, flops)
 
     def _draw(self, predict: Program, state: State, step: int) -> None:
+        writer = self.watch.writer
         with self.ledger.during("pictures"):
-            draw_state(
-                self.config, self.dataset, self.mesh, predict, self.shown, state, step, self.workdir, self.watch.writer
-            )
+            try:
+                draw_state(self.config, self.dataset, self.mesh, predict, self.shown, state, step, self.workdir, writer)
+            except OSError as error:  # storage is full, or away
+                writer.say(f"the pictures after step {step} could not be written: {error.strerror}")
 
     def _meet(self, step: int) -> None:
         """Compares with the other processes what was walked through, and writes what only they have seen."""
@@ -201,7 +201,7 @@ class Walk:
 
     def _save(self, state: State, step: int, figures: dict[str, float] | None) -> None:
         with self.ledger.during("checkpoint"):
-            checkpoint.save(self.manager, state, self.premises, self.watch.tally, step, figures)
+            self.saver.save(state, self.watch.tally, step, figures)
         self.watch.writer.spent(step, self.ledger.spent())
 
 

@@ -39,7 +39,7 @@ def evaluated(labelled, small_model, tmp_path_factory) -> Path:
     objective = objective_of(config)
     state = State(jnp.int32(7), jax.jit(objective.init)(jax.random.key(0))["params"], {}, {}, {})
     premises = premises_of(config, dataset, dataset.schedule(config).steps_per_epoch)
-    with checkpoint.open_manager(run, 1, objective.goodness) as manager:
+    with checkpoint.open_manager(checkpoint.directory_of(run), 1, objective.goodness) as manager:
         checkpoint.save(manager, state, premises, Tally(), 7, None)
     evaluate([run], "validation", 7, resamples=50)
     return run

@@ -168,7 +168,7 @@ def test_what_training_knows_no_class_of_takes_no_part(arguments, labelled, tmp_
 
 def test_the_best_checkpoint_is_that_of_most_balanced_accuracy(tmp_path):
     config = Config(task=Task("classify", ("x",), (("a", "b"),)))
-    with checkpoint.open_manager(tmp_path, 1, objective_of(config).goodness) as manager:
+    with checkpoint.open_manager(checkpoint.directory_of(tmp_path), 1, objective_of(config).goodness) as manager:
         premises = checkpoint.Premises(1, 0, "", "", "", "", "", ((), ()), 8, (9,), 1, 1, 1, 1, "", "", {}, {})
         for step, (loss, balanced) in enumerate([(0.1, 0.5), (0.9, 0.8), (float("nan"), 0.9), (0.2, 0.7)], 1):
             figures = {"loss": loss, "balanced_accuracy": balanced, "accuracy": 1 - balanced, "images": 9.0}

@@ -133,7 +133,7 @@ def test_changed_bits_are_refused(unbroken, long_config, tmp_path):
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), abstract)
 
     def resume():
-        with checkpoint.open_manager(tmp_path / "run", 2, objective.goodness) as manager:
+        with checkpoint.open_manager(checkpoint.directory_of(tmp_path / "run"), 2, objective.goodness) as manager:
             checkpoint.restore(manager, abstract, 51)
 
     with pytest.raises(checkpoint.CheckpointError, match=r"\.params\['mask_token'\]"):
@@ -166,7 +166,7 @@ def test_validation_panels_and_best(run_config, tmp_path):
 
 def test_an_evaluation_that_is_not_finite_is_never_the_best(run_config, tmp_path, unbroken):
     state = radmae_jax.load(unbroken)
-    with checkpoint.open_manager(tmp_path, 1, objective_of(run_config).goodness) as manager:
+    with checkpoint.open_manager(checkpoint.directory_of(tmp_path), 1, objective_of(run_config).goodness) as manager:
         saved = {"params": state.params}
         premises = checkpoint.Premises(1, 0, "", "", "", "", "", ((), ()), 8, (9,), 1, 1, 1, 1, "", "", {}, {})
         for step, loss in enumerate([0.5, 0.1, float("nan"), 0.3], 1):

@@ -184,9 +184,10 @@ def _read(path: Path, problems: list[str]) -> Any:
 
 def _premises(folder: Path, problems: list[str]) -> dict[str, Any]:
     from radmae_jax.train import checkpoint  # jax and orbax only where there is a checkpoint
+    from radmae_jax.train.saved import checkpoints_of
 
     try:
-        with checkpoint.open_reader(folder, lambda figures: 0.0) as manager:
+        with checkpoint.open_reader(checkpoints_of(folder), lambda figures: 0.0) as manager:
             return checkpoint.read_premises(manager, max(manager.all_steps()))
     except (ValueError, KeyError, OSError) as error:
         problems.append(f"{folder.name}: its newest checkpoint tells nothing of the run: {type(error).__name__}")
