@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _TOO_MANY_BAD = 3
 _STOPPED = 4
-_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a scheduler may start the same command again
 _TASKS = {"pretrain": "reconstruct", "finetune": "classify"}  # command to the config.task.kind it trains
 
 
@@ -221,9 +220,9 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.train.goodput import goodput_of
     from radmae_jax.train.hosts import is_first, join, read_hosts
     from radmae_jax.train.loop import train_run
+    from radmae_jax.train.session import AGAIN, leaving_when_asked
     from radmae_jax.train.watch import RunStopped
 
-    join(read_hosts(options.hosts))
     config = from_arguments(rest)
     if options.init:
         config = validate(replace(config, train=replace(config.train, start=options.init)))
@@ -231,12 +230,14 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     if config.task.kind != kind:
         raise ValueError(f"config.task.kind is {config.task.kind!r}; `radmae {options.command}` trains {kind!r}")
     try:
-        outcome = train_run(config, options.workdir, profile=options.profile)
+        with leaving_when_asked():
+            join(read_hosts(options.hosts))
+            outcome = train_run(config, options.workdir, profile=options.profile)
     except RunStopped as stopped:
         print(f"radmae {options.command}: {stopped}", file=sys.stderr)
         return _STOPPED
     if not is_first():
-        return _AGAIN if outcome.interrupted else 0
+        return AGAIN if outcome.interrupted else 0
     goodput = goodput_of(options.workdir / "metrics.jsonl")
     write_figures(options.json, asdict(outcome) | {"goodput": asdict(goodput)})
     print(
@@ -245,7 +246,7 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
         f"{outcome.seconds:.0f} s ({outcome.compile_seconds:.0f} s compiling); {options.workdir}"
     )
     print(_spent(goodput))
-    return _AGAIN if outcome.interrupted else 0
+    return AGAIN if outcome.interrupted else 0
 
 
 def _spent(goodput: "Goodput") -> str:

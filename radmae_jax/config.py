@@ -83,6 +83,9 @@ class Model:
     dtype: str = "bfloat16"  # compute: bfloat16 | float32; parameters, softmax and losses are float32
     attention: str = "auto"  # auto | dense | chunked | splash (TPU) | cudnn (GPU); auto: by device and dtype
     remat: bool = False  # recompute a block's activations in the backward pass
+    # remat: what is kept all the same: nothing | attention: its outputs, so that only projections and MLP are computed
+    # again (a row and layer keep tokens * width more values) | products: all matrix products' outputs
+    remat_keeps: str = "nothing"
     unroll: bool = False  # unroll the layers instead of a loop (slow to compile; XLA counts FLOPs right)
 
 
@@ -148,7 +151,9 @@ class Train:
     arm: str = ""
     fsdp: int = 1  # devices that parameters are sharded over; the rest of the mesh is data
     rows: int = 0  # rows of every program; 0: the most that keep rows * length <= tokens_per_device
-    tokens_per_device: int = 8192  # bound on a program's tokens a device when rows is 0
+    # Bound on a program's tokens a device when rows is 0; 0: as many as its memory takes of the longest bucket, found
+    # in at most 4 compilations
+    tokens_per_device: int = 8192
     checkpoints: str = (
         ""  # where they go, a path or a gs:// or s3:// URL that all hosts see; empty: WORKDIR/checkpoints
     )

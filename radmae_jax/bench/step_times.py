@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from radmae_jax.bench.savings import Cost, Policy, Savings
-from radmae_jax.config import Config, Model
+from radmae_jax.config import Config, Model, Train
 from radmae_jax.data.batch import Batch, empty_batch
 from radmae_jax.data.schedule import choose_rows
 from radmae_jax.model.flops import training_flops
@@ -93,7 +93,8 @@ def time_programs(
     on_cpu = jax.devices()[0].platform == "cpu"
     wanted = rows or config.train.rows or (devices if on_cpu else 0)
     ascending = tuple(sorted(lengths))
-    each = choose_rows(ascending, config.bins.group, devices, wanted, config.train.tokens_per_device)
+    bound = config.train.tokens_per_device or Train.tokens_per_device  # 0, what fits, is training's
+    each = choose_rows(ascending, config.bins.group, devices, wanted, bound)
     plan = make_blueprint(config, reconstruction(config), mesh, ascending, each, steps_per_epoch=1)
     everything = set(range(len(ascending)))
     programs = compile_programs(plan, everything, set(), told=lambda program: told(int(program.tokens > 0)))

@@ -199,6 +199,13 @@ def one_pass(calls: Calls, records: np.ndarray, bucket: np.ndarray) -> list[Call
     return [call for call in found if np.any(call.records != NO_RECORD)]
 
 
+def allowed_rows(group: int, devices: int) -> list[int]:
+    """Rows that a program's call may have, ascending: divisors of the group and multiples of the devices."""
+    if group % devices:
+        raise ValueError(f"groups of {group} images (1 under policy exact): no multiple of the {devices} devices")
+    return [n for n in range(devices, group + 1, devices) if group % n == 0]
+
+
 def choose_rows(
     lengths: tuple[int, ...], group: int, devices: int, fixed: int, tokens_per_device: int
 ) -> tuple[int, ...]:
@@ -207,9 +214,7 @@ def choose_rows(
     fixed > 0 asks for that many everywhere; else the most whose tokens a device stay within the bound, and one row a
     device where even that is beyond it. ValueError where devices do not divide the group.
     """
-    if group % devices:
-        raise ValueError(f"groups of {group} images (1 under policy exact): no multiple of the {devices} devices")
-    allowed = [n for n in range(devices, group + 1, devices) if group % n == 0]
+    allowed = allowed_rows(group, devices)
     if fixed:
         if fixed not in allowed:
             raise ValueError(f"config.train.rows is {fixed}; with groups of {group} on {devices} devices: {allowed}")

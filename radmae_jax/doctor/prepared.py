@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from radmae_jax.config import Augment, Config
+from radmae_jax.config import Augment, Config, Train
 from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.loader import LoadCall
 from radmae_jax.data.schedule import Calls, choose_rows
@@ -52,7 +52,8 @@ def prepare(config: Config, dataset: Dataset, told: Callable[[Program], None] = 
     objective = objective_of(config, dataset.class_images())
     mesh = sharding.make_mesh(config.train.fsdp)
     schedule = dataset.schedule(config)
-    rows = choose_rows(schedule.lengths, schedule.group, mesh.size, config.train.rows, config.train.tokens_per_device)
+    bound = config.train.tokens_per_device or Train.tokens_per_device  # 0, what fits, is training's
+    rows = choose_rows(schedule.lengths, schedule.group, mesh.size, config.train.rows, bound)
     used = [bucket for bucket, groups in enumerate(schedule.groups_per_bucket) if groups]
     heaviest = max(used, key=lambda bucket: (rows[bucket] * schedule.lengths[bucket], bucket))
     chosen = {used[0], heaviest, used[-1]}

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from radmae_jax.config import Bins, Config, Data
+from radmae_jax.config import Bins, Config, Data, Train
 from radmae_jax.data.batch import NO_RECORD, Batch
 from radmae_jax.data.binning import make_table, token_grids
 from radmae_jax.data.loader import CallList, LoadCall, Loaded, Source, stream
@@ -114,7 +114,8 @@ def read_for(config: Config, manifest: Manifest, records: np.ndarray, shapes: in
         cache_bytes=config.data.cache_mib << 20,
     )
     bucket = _put(np.full(count, -1, np.int32), records, table.assign(sizes[:, 0], sizes[:, 1]))
-    rows = choose_rows(table.lengths, group, len(devices), 0, config.train.tokens_per_device)
+    bound = config.train.tokens_per_device or Train.tokens_per_device  # 0, what fits, is training's
+    rows = choose_rows(table.lengths, group, len(devices), 0, bound)
     mesh = sharding.make_mesh(devices=devices)
     return Reading(source, config.data, table.lengths, rows, bucket, group, table.pad_tokens == "masked", mesh)
 

@@ -5,8 +5,9 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from radmae_jax.model.attention_scores import product, scores
+from radmae_jax.model.attention_scores import RESIDUALS, product, scores
 
 # Query rows whose scores are held at once: 128 rows of 4,096 keys are 2 MB a (batch, head).
 _CHUNK = 128
@@ -34,7 +35,8 @@ def _chunked_forward(query, key, value, lengths, chunk):
         return (out / total).astype(value.dtype), jnp.squeeze(top + jnp.log(total), -1)
 
     out, log_total = jax.lax.map(one, _split(query, chunk))
-    out = _join(out, query.shape[2])
+    out = checkpoint_name(_join(out, query.shape[2]), RESIDUALS)
+    log_total = checkpoint_name(log_total, RESIDUALS)
     return out, (query, key, value, lengths, out, log_total)
 
 

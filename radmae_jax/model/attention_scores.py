@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+# What an attention leaves for its backward pass, so that rematerialisation may keep it (config.model.remat_keeps).
+RESIDUALS = "attention"
 # Finite, so that a row whose keys are all masked gives numbers instead of NaN.
 _MASKED = -1e30
 

@@ -10,6 +10,8 @@ import numpy as np
 from jax.experimental.pallas.ops.tpu import splash_attention as kernels
 from jax.sharding import PartitionSpec
 
+from radmae_jax.model.attention_scores import RESIDUALS
+
 # The kernel's blocks are multiples of the 128 lanes of a TPU's vector registers, and divide the length.
 _LANES = 128
 _LARGEST_BLOCK = 512
@@ -51,7 +53,12 @@ def _kernel(heads: int, length: int, interpret: bool) -> Callable[..., Any]:
     # Every key may be seen: what a row's padding hides, its segments say.
     mask = kernels.MultiHeadMask([kernels.FullMask((length, length))] * heads)
     return kernels.make_splash_mha(
-        mask, head_shards=1, q_seq_shards=1, block_sizes=_blocks(length), interpret=interpret
+        mask,
+        head_shards=1,
+        q_seq_shards=1,
+        block_sizes=_blocks(length),
+        interpret=interpret,
+        residual_checkpoint_name=RESIDUALS,
     )
 
 

@@ -30,7 +30,14 @@ class Shape:
 def compute_of(config: Model) -> Compute:
     """How a configuration's blocks are computed."""
     return Compute(
-        config.dtype, config.norm_eps, config.gelu, config.init, config.attention, config.remat, config.unroll
+        config.dtype,
+        config.norm_eps,
+        config.gelu,
+        config.init,
+        config.attention,
+        config.remat,
+        config.remat_keeps,
+        config.unroll,
     )
 
 

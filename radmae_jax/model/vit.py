@@ -8,8 +8,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from radmae_jax.model.attention import attend, mean_weights
+from radmae_jax.model.attention_scores import RESIDUALS
 from radmae_jax.model.size import Size
 
+# What a block's backward pass does not compute again, by config.model.remat_keeps.
+_KEPT = {
+    "nothing": None,
+    "attention": jax.checkpoint_policies.save_only_these_names(RESIDUALS),
+    "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
 _DROP_PATH = 0x0D209  # keeps this stream apart from others drawn from the same (seed, epoch, record)
 
 
@@ -23,6 +30,7 @@ class Compute:
     init: str = "mae"
     attention: str = "auto"
     remat: bool = False
+    remat_keeps: str = "nothing"
     unroll: bool = False
 
     @property
@@ -92,7 +100,8 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, lengths: jax.Array, branches: jax.Array | None = None) -> jax.Array:
-        block = nn.remat(Block, prevent_cse=False) if self.compute.remat else Block
+        kept = _KEPT[self.compute.remat_keeps]
+        block = nn.remat(Block, prevent_cse=False, policy=kept) if self.compute.remat else Block
         scanned = nn.scan(
             block,
             variable_axes={"params": 0, "attention": 0},

@@ -7,13 +7,11 @@ import re
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
 
 from radmae_jax.sizing.collectives import collective_bytes
-from radmae_jax.train.blueprint import Blueprint, Lowered
+from radmae_jax.train.blueprint import Lowered
 from radmae_jax.train.programs import hbm_bytes
 
 _REFUSED = re.compile(r"Used ([\d.]+)([KMG]) of")
@@ -70,26 +68,3 @@ def _key(lowered: Lowered, topology: str) -> str:
     options = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
     parts = [lowered.stage.as_text(), topology, jax.__version__, version("jaxlib"), compiler, *options]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def resident_bytes(plan: Blueprint) -> dict[str, int]:
-    """Bytes that a run keeps on one device, by what they are."""
-    state, gathered = plan.state, plan.gathered
-    return {
-        "parameters": _of_device((state.params, state.average)),
-        "moments": _of_device(state.moments),
-        "accumulator": _of_device(gathered),
-        "tables": _of_device((state.tables, state.step)),
-    }
-
-
-def batch_bytes(plan: Blueprint, bucket: int) -> int:
-    """Bytes of one device's rows of a call."""
-    return _of_device(plan.batch(bucket, plan.rows[bucket]))
-
-
-def _of_device(tree: Any) -> int:
-    def one(leaf: Any) -> int:
-        return int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
-
-    return sum(map(one, jax.tree.leaves(tree)))

@@ -1,5 +1,6 @@
 """A configuration, image sizes and a topology to what training needs and at most reaches there, without the chips."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,15 +10,15 @@ import numpy as np
 
 from radmae_jax.bench.plan import Plan
 from radmae_jax.config import Config
-from radmae_jax.data.schedule import choose_rows
 from radmae_jax.model.attention import choose
 from radmae_jax.model.flops import TRAINING_FACTOR
 from radmae_jax.model.size import encoder_size
 from radmae_jax.sizing.chips import Chip
-from radmae_jax.sizing.program import Compiled, batch_bytes, compile_or_read, resident_bytes
+from radmae_jax.sizing.program import Compiled, compile_or_read
 from radmae_jax.sizing.topology import devices_of
 from radmae_jax.train import sharding
 from radmae_jax.train.blueprint import Blueprint, make_blueprint
+from radmae_jax.train.fit import batch_bytes, resident_bytes, rows_of, total_bytes
 from radmae_jax.train.objective import Objective
 from radmae_jax.train.task import objective_of
 
@@ -87,10 +88,17 @@ def size(
     used = [bucket for bucket in plan.buckets if bucket.groups]
     lengths = tuple(bucket.tokens for bucket in used)
     mesh = sharding.make_mesh(config.train.fsdp, devices)
-    rows = choose_rows(lengths, plan.group, mesh.size, config.train.rows, config.train.tokens_per_device)
-    objective = objective_of(config)
-    blueprint = make_blueprint(config, objective, mesh, lengths, rows, plan.steps)
-    capacity = chip.hbm_bytes if chip else None
+    objective, capacity = objective_of(config), chip.hbm_bytes if chip else None
+
+    def blueprint_of(rows: tuple[int, ...]) -> Blueprint:
+        return make_blueprint(config, objective, mesh, lengths, rows, plan.steps)
+
+    def measure(blueprint: Blueprint, bucket: int) -> float:
+        found = compile_or_read(blueprint.accumulate(bucket), topology, cache)
+        return math.inf if found.refused else total_bytes(blueprint, bucket, found.program_bytes)
+
+    rows = rows_of(config, lengths, plan.group, mesh.size, blueprint_of, capacity, measure)
+    blueprint = blueprint_of(rows)
     needs: dict[int | None, Need] = {}
     for at in [len(lengths) - 1, None, *([] if longest_only else range(len(lengths) - 2, -1, -1))]:
         needs[at] = _need(blueprint, at, topology, chip, capacity, cache)
@@ -117,10 +125,8 @@ def _need(
     lowered = plan.apply() if bucket is None else plan.accumulate(bucket)
     found, chips = compile_or_read(lowered, topology, cache), plan.mesh.size
     kept = resident_bytes(plan)
-    total, moving = found.program_bytes, sum(kept.values())
+    total, moving = total_bytes(plan, bucket, found.program_bytes), sum(kept.values())
     if bucket is not None:
-        # What the program does not take, and the next call's images, lie beside it.
-        total += kept["moments"] + batch_bytes(plan, bucket)
         moving = kept["parameters"] + kept["accumulator"] + batch_bytes(plan, bucket)
     fits = not found.refused and (capacity is None or total <= capacity)
     seconds, bound = _roofline(chip, lowered.flops / chips, moving, found)

@@ -9,9 +9,10 @@ import numpy as np
 
 from radmae_jax.config import Config
 from radmae_jax.data.dataset import open_dataset
-from radmae_jax.data.schedule import Calls, choose_rows
+from radmae_jax.data.schedule import Calls
 from radmae_jax.train import checkpoint, hosts, sharding
-from radmae_jax.train.blueprint import make_blueprint
+from radmae_jax.train.blueprint import Blueprint, make_blueprint
+from radmae_jax.train.fit import device_bytes, rows_of
 from radmae_jax.train.goodput import Ledger, peak_of, record_flops
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.premises import common, premises_of
@@ -73,8 +74,14 @@ def train_run(
     objective = objective_of(config, dataset.class_images())
     schedule = dataset.schedule(config)
     mesh = sharding.make_mesh(config.train.fsdp, devices)
-    rows = choose_rows(schedule.lengths, schedule.group, mesh.size, config.train.rows, config.train.tokens_per_device)
-    calls = Calls(schedule, rows)
+
+    def blueprint_of(rows: tuple[int, ...]) -> Blueprint:
+        return make_blueprint(config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch)
+
+    with ledger.during("compile"):  # where rows are those that fit
+        capacity = device_bytes(mesh.local_devices[0])
+        rows = rows_of(config, schedule.lengths, schedule.group, mesh.size, blueprint_of, capacity)
+    calls, blueprint = Calls(schedule, rows), blueprint_of(rows)
     total_steps = schedule.steps_per_epoch * config.train.epochs
     last_step = min(total_steps, config.train.max_steps or total_steps)
     evaluated = validation_records(dataset, config)
@@ -83,7 +90,6 @@ def train_run(
     premises = premises_of(config, dataset, schedule.steps_per_epoch)
     hosts.agree(common(config, premises, rows))
     keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
-    blueprint = make_blueprint(config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch)
     directory = checkpoint.directory_of(workdir, config.train.checkpoints)
     said = [
         f"the checkpoint after step {n} was not finished, and is left out" for n in checkpoint.unfinished(directory)

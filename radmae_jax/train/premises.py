@@ -24,7 +24,7 @@ SETTINGS = {
     "codes": "the labels of the manifest's images",
     "averaged": "config.optim.ema, above 0 or not",
 }
-_COMPUTED_BY = ("dtype", "attention", "remat", "unroll")  # how the model is computed, not what it is
+_COMPUTED_BY = ("dtype", "attention", "remat", "remat_keeps", "unroll")  # how the model is computed, not what it is
 _OF_A_HOST = {
     ("data", name) for name in ("manifest", "split", "root", "workers", "threads", "prefetch_mib", "cache_mib")
 } | {("train", "start")}

@@ -13,11 +13,11 @@ from radmae_jax.cli import main
 from radmae_jax.config import Bins, Config, Model, Optim, Train
 from radmae_jax.sizing import size as module
 from radmae_jax.sizing.chips import CHIPS, Chip
-from radmae_jax.sizing.program import resident_bytes
 from radmae_jax.sizing.size import size
 from radmae_jax.sizing.topology import devices_of
 from radmae_jax.train import sharding
 from radmae_jax.train.blueprint import make_blueprint
+from radmae_jax.train.fit import fit_rows, resident_bytes
 from radmae_jax.train.reconstruction import reconstruction
 
 _SIZES = np.array([[64, 64], [128, 64], [128, 128], [100, 60]] * 16)
@@ -121,3 +121,56 @@ def test_an_unknown_topology_is_named(name):
 
 def test_chips_are_those_of_their_vendor():
     assert CHIPS["v5e"].bf16_flops == 197e12 and CHIPS["v5e"].hbm_bytes == int(15.75 * 2**30)
+
+
+@pytest.fixture
+def blueprint_of(config):
+    mesh = sharding.make_mesh(1, jax.devices()[:2])
+    return lambda rows: make_blueprint(config, reconstruction(config), mesh, (128, 256), rows, 10)
+
+
+@pytest.mark.parametrize(
+    "capacity, longest, tries",
+    [(99, None, [2]), (100, 2, [2, 4]), (219, 4, [2, 4]), (430, 8, [2, 4, 8]), (10_000, 32, [2, 4, 32])],
+)
+def test_rows_that_fit_are_found_in_at_most_four_tries(blueprint_of, capacity, longest, tries):
+    """A device where n rows of the longest bucket need 40 + 30 n bytes."""
+    measured = []
+
+    def measure(blueprint, bucket):
+        assert bucket == 1
+        measured.append(blueprint.rows[bucket])
+        return 40 + 30 * blueprint.rows[bucket]
+
+    if longest is None:
+        with pytest.raises(ValueError, match="1 rows of 256 tokens a device need"):
+            fit_rows(blueprint_of, (128, 256), 32, 2, capacity, measure)
+    else:
+        assert fit_rows(blueprint_of, (128, 256), 32, 2, capacity, measure) == (min(2 * longest, 32), longest)
+    assert measured == tries
+
+
+def test_memory_that_grows_faster_than_predicted_takes_a_fourth_try(blueprint_of):
+    measured = []
+
+    def measure(blueprint, bucket):
+        measured.append(blueprint.rows[bucket])
+        return 10 * blueprint.rows[bucket] if measured[-1] < 16 else float("inf")
+
+    assert fit_rows(blueprint_of, (128, 256), 32, 2, 1000, measure)[1] == 4
+    assert measured == [2, 4, 32, 16]
+
+
+def test_rows_by_memory_of_programs(config, plan, monkeypatch):
+    """tokens_per_device = 0, compiled: one row a chip fits where two do not."""
+    fitting = replace(config, train=replace(config.train, tokens_per_device=0))
+    with pytest.raises(ValueError, match="does not say how much that is"):
+        size(fitting, "here", plan, longest_only=True)
+    ample = Chip("ample", 2**40, 1e12, 1e12, 1e12)
+    monkeypatch.setattr(module, "devices_of", lambda name: (jax.devices()[:4], ample))
+    most = size(fitting, "ample", plan, longest_only=True).buckets[0]
+    assert most.rows == 2  # all of a group of 8
+    tight = replace(ample, hbm_bytes=most.hbm_bytes - 1)
+    monkeypatch.setattr(module, "devices_of", lambda name: (jax.devices()[:4], tight))
+    found = size(fitting, "tight", plan, longest_only=True)
+    assert found.buckets[0].rows == 1 and found.fits

@@ -149,6 +149,16 @@ def test_killed_and_stopped_on_two_and_four_processes_it_is_the_curve_of_one(
     assert tree_distance(*map(jax.device_get, params)) < 1e-5
 
 
+def test_asked_before_the_first_step_it_leaves_at_once(start, tmp_path):
+    """While it waits for a process that does not come."""
+    job = start(2)
+    job.processes[1].kill()
+    time.sleep(4)
+    job.processes[0].send_signal(signal.SIGTERM)
+    (code, _, said), _ = job.ended(30)
+    assert code == 75 and "asked to stop while nothing was to be saved" in said
+
+
 def test_a_host_that_would_train_something_else_is_refused_by_name(run_config, archive, tmp_path):
     (tmp_path / "fewer").mkdir()
     for image in sorted((archive.parent / "images").iterdir())[:-1]:

@@ -1,0 +1,121 @@
+"""Memory of a device to rows of each program's calls: what a run keeps there, and how many rows fit beside it."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from radmae_jax.config import Config
+from radmae_jax.data.schedule import allowed_rows, choose_rows
+from radmae_jax.train.blueprint import Blueprint
+from radmae_jax.train.programs import hbm_bytes
+
+# Of a device's memory, what rows that were not compiled are predicted to fill at most.
+_PREDICTED = 0.95
+MOST_TRIES = 4
+
+
+def resident_bytes(plan: Blueprint) -> dict[str, int]:
+    """Bytes that a run keeps on one device, by what they are."""
+    state, gathered = plan.state, plan.gathered
+    return {
+        "parameters": _of_device((state.params, state.average)),
+        "moments": _of_device(state.moments),
+        "accumulator": _of_device(gathered),
+        "tables": _of_device((state.tables, state.step)),
+    }
+
+
+def batch_bytes(plan: Blueprint, bucket: int) -> int:
+    """Bytes of one device's rows of a call."""
+    return _of_device(plan.batch(bucket, plan.rows[bucket]))
+
+
+def _of_device(tree: Any) -> int:
+    def one(leaf: Any) -> int:
+        return int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+
+    return sum(map(one, jax.tree.leaves(tree)))
+
+
+def total_bytes(plan: Blueprint, bucket: int | None, program_bytes: int) -> int:
+    """Bytes of one device while a program runs, with what it does not take but lies beside it: the optimizer's moments
+    and the next call's images. bucket: of an accumulate program; None: apply, which takes all there is."""
+    if bucket is None:
+        return program_bytes
+    return program_bytes + resident_bytes(plan)["moments"] + batch_bytes(plan, bucket)
+
+
+def device_bytes(device: Any) -> int | None:
+    """Memory that programs may use on a device; None where it does not say."""
+    stats = device.memory_stats() if hasattr(device, "memory_stats") else None
+    return stats.get("bytes_limit") if stats else None
+
+
+def rows_of(
+    config: Config, lengths: tuple[int, ...], group: int, devices: int, make: Callable[[tuple[int, ...]], Blueprint],
+    capacity: int | None, measure: Callable[[Blueprint, int], float] | None = None,
+) -> tuple[int, ...]:  # fmt: skip
+    """Rows of each bucket as config.train.rows and tokens_per_device say; see `choose_rows` and `fit_rows`."""
+    train = config.train
+    if train.rows or train.tokens_per_device:
+        return choose_rows(lengths, group, devices, train.rows, train.tokens_per_device)
+    if capacity is None:
+        raise ValueError(
+            "config.train.tokens_per_device is 0, as many as the device's memory takes, and this device does not say "
+            "how much that is; set a bound"
+        )
+    return fit_rows(make, lengths, group, devices, capacity, measure)
+
+
+def fit_rows(
+    make: Callable[[tuple[int, ...]], Blueprint], lengths: tuple[int, ...], group: int, devices: int, capacity: int,
+    measure: Callable[[Blueprint, int], float] | None = None,
+) -> tuple[int, ...]:  # fmt: skip
+    """The most rows of each bucket whose tokens a device stay within what fits for the longest one.
+
+    Compiles the longest bucket at most 4 times: with the fewest rows and the next, from which the most is predicted,
+    and to make sure of it.
+
+    Args:
+      make: rows by bucket to a blueprint.
+      capacity: bytes of a device.
+      measure: bytes of a device while a blueprint's bucket runs, infinite where the compiler refuses; None: compiles.
+
+    ValueError where not even the fewest rows fit.
+    """
+    measure = measure or _compiled_bytes
+    allowed, longest = allowed_rows(group, devices), len(lengths) - 1
+    needs: dict[int, float] = {}
+
+    def fits(rows: int) -> bool:
+        if rows not in needs:
+            needs[rows] = measure(make((rows,) * len(lengths)), longest)
+        return needs[rows] <= capacity
+
+    if not fits(allowed[0]):
+        need = needs[allowed[0]] / 2**30
+        raise ValueError(
+            f"{allowed[0] // devices} rows of {lengths[longest]:,} tokens a device need {need:.2f} GiB, it has "
+            f"{capacity / 2**30:.2f}: set config.model.remat or a larger config.train.fsdp"
+        )
+    best = allowed[0]
+    if len(allowed) > 1 and fits(allowed[1]):
+        first, best = allowed[0], allowed[1]
+        each = (needs[best] - needs[first]) / (best - first)
+        predicted = [n for n in allowed if needs[first] + each * (n - first) <= _PREDICTED * capacity]
+        larger = [n for n in predicted if n > best][-(MOST_TRIES - 2) :]
+        best = next((n for n in reversed(larger) if fits(n)), best)
+    return choose_rows(lengths, group, devices, 0, best // devices * lengths[longest])
+
+
+def _compiled_bytes(plan: Blueprint, bucket: int) -> float:
+    try:
+        compiled, _ = plan.accumulate(bucket).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return math.inf
+    return total_bytes(plan, bucket, hbm_bytes(compiled.memory_analysis()))
