@@ -12,7 +12,7 @@ from rich.console import Console
 
 from radmae_jax import __version__
 from radmae_jax.bench.commands import add_bench
-from radmae_jax.command import HOSTS, add_command, optional_config, step_of, write_figures
+from radmae_jax.command import HOSTS, TOO_LARGE, add_command, optional_config, step_of, write_figures
 from radmae_jax.config_checks import validate
 from radmae_jax.config_file import from_arguments
 from radmae_jax.doctor.commands import add_doctor
@@ -236,6 +236,15 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     except RunStopped as stopped:
         print(f"radmae {options.command}: {stopped}", file=sys.stderr)
         return _STOPPED
+    except RuntimeError as error:  # of the compiler or the device
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):
+            raise
+        print(
+            f"radmae {options.command}: a program does not fit the device: {str(error).splitlines()[0]}; smaller "
+            "config.train.tokens_per_device, config.model.remat or a larger config.train.fsdp make it",
+            file=sys.stderr,
+        )
+        return TOO_LARGE
     if not is_first():
         return AGAIN if outcome.interrupted else 0
     goodput = goodput_of(options.workdir / "metrics.jsonl")

@@ -7,6 +7,7 @@ from typing import Any
 from radmae_jax.config import Config
 from radmae_jax.figures import to_json
 
+TOO_LARGE = 7  # exit code where a program does not fit its device
 HOSTS = "RADMAE_HOSTS"  # the environment variable that --hosts defaults to
 _CONFIG_HELP = "FILE[:variant] [--config.section.field=value ...]; a config's name alone finds the packaged ones"
 

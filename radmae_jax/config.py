@@ -83,8 +83,8 @@ class Model:
     dtype: str = "bfloat16"  # compute: bfloat16 | float32; parameters, softmax and losses are float32
     attention: str = "auto"  # auto | dense | chunked | splash (TPU) | cudnn (GPU); auto: by device and dtype
     remat: bool = False  # recompute a block's activations in the backward pass
-    # remat: what is kept all the same: nothing | attention: its outputs, so that only projections and MLP are computed
-    # again (a row and layer keep tokens * width more values) | products: all matrix products' outputs
+    # remat: what is kept all the same: nothing | attention: outputs of chunked and splash, so that only projections and
+    # MLP are computed again (a row and layer keep tokens * width more values) | products: matrix products' outputs
     remat_keeps: str = "nothing"
     unroll: bool = False  # unroll the layers instead of a loop (slow to compile; XLA counts FLOPs right)
 

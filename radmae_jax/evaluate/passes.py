@@ -183,7 +183,8 @@ def _gather(
         problems += loaded.problems
         batch = loaded.batch
         # Copies: an element may lie in a loader's memory, which the next ones need.
-        found = run(variables, sharding.to_global(batch, by_rows))
+        with jax.set_mesh(reading.mesh):  # see `blueprint.Blueprint`
+            found = run(variables, sharding.to_global(batch, by_rows))
         waiting.append((np.array(batch.record), np.array(batch.weight), found))
         if len(waiting) > _AHEAD:
             fetch(*waiting.pop(0))

@@ -11,12 +11,12 @@ class Chip:
     hbm_bytes: int  # that programs may use
     bf16_flops: float  # a second
     hbm_bandwidth: float  # bytes a second
-    link_bandwidth: float  # bytes a second to other chips, all links together
+    link_bandwidth: float  # bytes a second that a chip can receive from others, all links together
 
 
 _GIB = 2**30
 # cloud.google.com/tpu/docs: v5e, v5p and v6e (Trillium), tables "System architecture". Their gigabytes of memory are
-# GiB; links are in Gbit/s, both directions of all links. Of v5e's 16 GiB the compiler gives programs 15.75 (its own
+# GiB; links are in Gbit/s, one direction of all links. Of v5e's 16 GiB the compiler gives programs 15.75 (its own
 # message where one does not fit); what the runtime keeps of the others is taken to be the same share of a GiB.
 _RESERVED = _GIB // 4
 CHIPS = {

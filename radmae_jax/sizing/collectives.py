@@ -1,10 +1,11 @@
-"""A compiled program's text to the bytes that one device exchanges with others, loops counted as often as they run."""
+"""A compiled program's text to the bytes that one device receives from others, loops counted as often as they run."""
 
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 _KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
+_PARTS = ("all-gather", "reduce-scatter")  # whose two sides differ by what the others hold
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
 _OPERATION = re.compile(r"^\s*(?:ROOT )?%?(?P<own>[\w.\-]+) = (?P<type>.*?) (?P<name>[a-z][a-z0-9\-]*)\((?P<rest>.*)$")
 _ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)[a-z0-9]*)\[([\d,]*)\]")
@@ -23,11 +24,12 @@ class _Computation:
     limit: int = 1  # the largest whole number in it: of a scan's condition, how often its body runs
 
 
-def collective_bytes(text: str) -> dict[str, int]:
-    """Bytes of each kind of collective, of one device in one run of the program.
+def received_bytes(text: str) -> dict[str, int]:
+    """Bytes that one device must receive in one run of the program, by kind of collective.
 
-    An operation counts by its larger side: what a gather gives, what a reduce-scatter takes. Parts of one that runs
-    beside others (its start, its end) count once: they share a channel.
+    Of a gather what it gives less the device's own part, of a reduce-scatter what it takes less what it gives, of an
+    all-reduce its array once, though rings move it nearly twice. Parts of one that runs beside others (its start, its
+    end) count once: they share a channel.
 
     Args:
       text: HLO after optimisation, `compiled.as_text()`.
@@ -70,7 +72,8 @@ def _read(text: str) -> tuple[dict[str, _Computation], str]:
             given = sum(_bytes(types.get(operand, "")) for operand in _NAME.findall(operands))
             taken = _bytes(operation["type"]) - (given if name != kind and operation["type"].startswith("(") else 0)
             channel = _CHANNEL.search(rest)
-            current.moved.append((kind, channel[1] if channel else f"line {number}", max(given, taken)))
+            received = abs(taken - given) if kind in _PARTS else max(given, taken)
+            current.moved.append((kind, channel[1] if channel else f"line {number}", received))
         elif name == "while" and (loop := _LOOP.search(rest)):
             known = _TRIPS.search(rest)
             loops.append((current, loop[1], loop[2], int(known[1]) if known else None))

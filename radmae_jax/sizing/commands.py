@@ -7,12 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from radmae_jax.command import add_command, optional_config, write_figures
+from radmae_jax.command import TOO_LARGE, add_command, optional_config, write_figures
 from radmae_jax.config import Config
 
-_TOO_LARGE = 7
 _CACHE = Path("~/.cache/radmae_jax/compiled")
-_KINDS = {"all-reduce": "reduce", "reduce-scatter": "scatter", "all-gather": "gather"}
 
 
 def add_compile(commands: Any) -> None:
@@ -61,12 +59,12 @@ def _compile(options: argparse.Namespace, rest: list[str]) -> int:
     write_figures(options.json, figures)
     console.print(_table(found))
     console.print(_said(found, config, figures["cost"]), highlight=False, soft_wrap=True)
-    return 0 if found.fits else _TOO_LARGE
+    return 0 if found.fits else TOO_LARGE
 
 
 def _table(found: Any) -> Table:
     table = Table(title=f"{found.chips} x {found.chip} ({found.topology})", title_justify="left")
-    for name in ("tokens", "rows", "fits", "GiB", "of it temporary", "TFLOP", "MiB exchanged", "ms at least", "by"):
+    for name in ("tokens", "rows", "fits", "GiB", "of it temporary", "TFLOP", "MiB received", "ms at least", "by"):
         table.add_column(name, justify="left" if name == "by" else "right")
     for need in (*found.buckets, found.apply):
         least = "" if need.roofline_seconds is None else f"{1e3 * need.roofline_seconds:.2f}"

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import jax
 
-from radmae_jax.sizing.collectives import collective_bytes
+from radmae_jax.sizing.collectives import received_bytes
 from radmae_jax.train.blueprint import Lowered
 from radmae_jax.train.programs import hbm_bytes
 
+_READING = "2"  # how figures are read off a compilation; another number where that changes
 _REFUSED = re.compile(r"Used ([\d.]+)([KMG]) of")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -24,7 +25,7 @@ class Compiled:
 
     program_bytes: int  # arguments + outputs + temporaries - aliased; as far as known where it was refused
     temporary_bytes: int
-    moved: dict[str, int]  # by kind of collective
+    received: dict[str, int]  # from other devices, by kind of collective
     seconds: float  # that compiling took, when it was done
     refused: str = ""  # the compiler's first words where the program does not fit the device
     kept: bool = False  # whether the figures are of an earlier compilation
@@ -50,7 +51,7 @@ def compile_or_read(lowered: Lowered, topology: str, folder: Path | None) -> Com
     else:
         memory = compiled.memory_analysis()
         temporary = 0 if memory is None else memory.temp_size_in_bytes
-        found = Compiled(hbm_bytes(memory), temporary, collective_bytes(compiled.as_text() or ""), seconds)
+        found = Compiled(hbm_bytes(memory), temporary, received_bytes(compiled.as_text() or ""), seconds)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.with_suffix(".new")
@@ -66,5 +67,6 @@ def _key(lowered: Lowered, topology: str) -> str:
     except PackageNotFoundError:
         compiler = ""
     options = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
-    parts = [lowered.stage.as_text(), topology, jax.__version__, version("jaxlib"), compiler, *options]
+    kind = lowered.stage.as_text(), topology, jax.devices()[0].device_kind
+    parts = [*kind, _READING, jax.__version__, version("jaxlib"), compiler, *options]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

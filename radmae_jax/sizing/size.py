@@ -12,13 +12,12 @@ from radmae_jax.bench.plan import Plan
 from radmae_jax.config import Config
 from radmae_jax.model.attention import choose
 from radmae_jax.model.flops import TRAINING_FACTOR
-from radmae_jax.model.size import encoder_size
 from radmae_jax.sizing.chips import Chip
 from radmae_jax.sizing.program import Compiled, compile_or_read
 from radmae_jax.sizing.topology import devices_of
 from radmae_jax.train import sharding
 from radmae_jax.train.blueprint import Blueprint, make_blueprint
-from radmae_jax.train.fit import batch_bytes, resident_bytes, rows_of, total_bytes
+from radmae_jax.train.fit import batch_bytes, device_bytes, resident_bytes, rows_of, total_bytes
 from radmae_jax.train.objective import Objective
 from radmae_jax.train.task import objective_of
 
@@ -81,14 +80,14 @@ def size(
       cache: where figures of compilations are kept; None: nowhere.
     """
     devices, chip = devices_of(topology)
-    platform, width = devices[0].platform, encoder_size(config.model).width // encoder_size(config.model).heads
-    if config.model.attention == "auto":
-        chosen = choose(platform, np.dtype(config.model.dtype), width) if platform == "tpu" else "chunked"
+    if config.model.attention == "auto" and topology != "here":
+        # What training takes there, where the default device is that of the slice.
+        chosen = choose(devices[0].platform, np.dtype(config.model.dtype), 0)
         config = replace(config, model=replace(config.model, attention=chosen))
     used = [bucket for bucket in plan.buckets if bucket.groups]
     lengths = tuple(bucket.tokens for bucket in used)
     mesh = sharding.make_mesh(config.train.fsdp, devices)
-    objective, capacity = objective_of(config), chip.hbm_bytes if chip else None
+    objective, capacity = objective_of(config), chip.hbm_bytes if chip else device_bytes(devices[0])
 
     def blueprint_of(rows: tuple[int, ...]) -> Blueprint:
         return make_blueprint(config, objective, mesh, lengths, rows, plan.steps)
@@ -132,19 +131,19 @@ def _need(
     seconds, bound = _roofline(chip, lowered.flops / chips, moving, found)
     return Need(
         lowered.kind, lowered.rows // chips, lowered.tokens, fits, total, found.temporary_bytes, lowered.flops / chips,
-        sum(found.moved.values()), found.moved, found.seconds, found.kept, seconds, bound, found.refused,
+        sum(found.received.values()), found.received, found.seconds, found.kept, seconds, bound, found.refused,
     )  # fmt: skip
 
 
 def _roofline(chip: Chip | None, flops: float, moving: int, found: Compiled) -> tuple[float | None, str]:
     """Seconds that one call takes at least, and why: the most of computing at the chip's peak, of reading from memory
-    once all that it takes, and of exchanging its collectives over all links; they may overlap."""
+    once all that it takes, and of receiving what others hold over all links; they may overlap."""
     if chip is None:
         return None, ""
     least = {
         "compute": flops / chip.bf16_flops,
         "memory": moving / chip.hbm_bandwidth,
-        "links": sum(found.moved.values()) / chip.link_bandwidth,
+        "links": sum(found.received.values()) / chip.link_bandwidth,
     }
     bound = max(least, key=lambda name: least[name])
     return least[bound], bound

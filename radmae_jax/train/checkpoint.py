@@ -19,10 +19,15 @@ from orbax.checkpoint import checkpoint_managers
 
 from radmae_jax.config import Model
 from radmae_jax.plain import to_dict
+from radmae_jax.train import hosts
 from radmae_jax.train.premises import SETTINGS, Premises
 from radmae_jax.train.state import State
 from radmae_jax.train.watch import Tally
 
+# How errors of storage begin, other than those of what is stored (absl's status codes).
+_AWAY = re.compile(
+    r"UNAVAILABLE|DEADLINE_EXCEEDED|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|ABORTED|CANCELLED"
+)
 _UNFINISHED = re.compile(r"\d+\.orbax-checkpoint-tmp.*")
 Goodness = Callable[[dict[str, float]], float]  # of a validation's figures, see `Objective.goodness`
 
@@ -47,7 +52,9 @@ class Resumed:
 
 def directory_of(workdir: Path, given: str = "") -> epath.Path:
     """Where a run's checkpoints are: WORKDIR/checkpoints, or the path or URL that config.train.checkpoints gives."""
-    return epath.Path(given) if given else epath.Path((workdir / "checkpoints").absolute())
+    if "://" in given:
+        return epath.Path(given)
+    return epath.Path((Path(given) if given else workdir / "checkpoints").absolute())
 
 
 def open_manager(directory: epath.Path, keep: int, goodness: Goodness, every: int = 0) -> ocp.CheckpointManager:
@@ -139,19 +146,48 @@ def restore_model(manager: ocp.CheckpointManager, abstract: dict[str, Any], step
 def resume(manager: ocp.CheckpointManager, abstract: State, premises: Premises) -> Resumed | None:
     """The newest checkpoint whose bits are those that were saved, placed by the shardings of `abstract`.
 
-    None where there is no checkpoint. Raises CheckpointError where a premise differs, and Damaged where no checkpoint
-    is sound.
+    None where there is no checkpoint. Raises CheckpointError where a premise differs or storage does not answer, and
+    Damaged where no checkpoint is sound. Several processes pass over the same ones.
     """
+    steps = sorted(manager.all_steps(), reverse=True)
+    hosts.agree({"the steps of checkpoints (in storage that all hosts must share)": steps})
     passed_over: list[str] = []
-    for step in sorted(manager.all_steps(), reverse=True):
+    for step in steps:
+        found = state = None
         try:
             check_premises(manager, premises, step)
-            return Resumed(step, restore(manager, abstract, step), read_tally(manager, step), tuple(passed_over))
+            found = read_tally(manager, step)
         except Damaged as error:
-            passed_over.append(f"{error}; the one before is taken")
+            passed_over.append(str(error))
+        if any(hosts.gather(found is None)):  # before the first of all processes together
+            continue
+        try:
+            state = restore(manager, abstract, step)
+        except Damaged as error:
+            passed_over.append(str(error))
+        if not any(hosts.gather(state is None)) and state is not None and found is not None:
+            return Resumed(step, state, found, tuple(f"{reason}; the one before is taken" for reason in passed_over))
     if passed_over:
-        raise Damaged(f"no checkpoint is sound: {passed_over[0].removesuffix('; the one before is taken')}")
+        raise Damaged(f"no checkpoint is sound: {passed_over[0]}")
     return None
+
+
+def check_place(directory: epath.Path, before: epath.Path) -> None:
+    """Refuses to begin a run anew where its checkpoints are at another place, which config.train.checkpoints no longer
+    names.
+
+    Args:
+      before: where the work directory's last session kept them.
+    """
+    if directory != before and _steps(before) and not _steps(directory):
+        raise CheckpointError(
+            f"this work directory's checkpoints are in {before}, and config.train.checkpoints says {directory}, where "
+            "there are none: set it as before, or use another --workdir"
+        )
+
+
+def _steps(directory: epath.Path) -> list[str]:
+    return [path.name for path in directory.iterdir() if path.name.isdigit()] if directory.is_dir() else []
 
 
 def unfinished(directory: epath.Path) -> list[int]:
@@ -249,12 +285,15 @@ def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
 
 @contextmanager
 def _reading(step: int) -> Iterator[None]:
-    """Whatever orbax raises where files are missing or cut off, as Damaged."""
+    """What orbax raises where files are missing or cut off, as Damaged; as CheckpointError where the checkpoint may be
+    sound, and storage or the device's memory fails: an older one is not to be taken for it."""
     try:
         yield
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise Damaged(f"checkpoint {step}: cannot be read: {reason}") from error
+        said = f"checkpoint {step}: cannot be read: {reason}"
+        gone = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        raise (CheckpointError if gone or _AWAY.match(reason) else Damaged)(said) from error
 
 
 def _plain(premises: Premises) -> dict[str, Any]:

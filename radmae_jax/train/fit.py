@@ -21,7 +21,8 @@ def resident_bytes(plan: Blueprint) -> dict[str, int]:
     """Bytes that a run keeps on one device, by what they are."""
     state, gathered = plan.state, plan.gathered
     return {
-        "parameters": _of_device((state.params, state.average)),
+        "parameters": _of_device(state.params),
+        "average": _of_device(state.average),
         "moments": _of_device(state.moments),
         "accumulator": _of_device(gathered),
         "tables": _of_device((state.tables, state.step)),
@@ -41,11 +42,15 @@ def _of_device(tree: Any) -> int:
 
 
 def total_bytes(plan: Blueprint, bucket: int | None, program_bytes: int) -> int:
-    """Bytes of one device while a program runs, with what it does not take but lies beside it: the optimizer's moments
-    and the next call's images. bucket: of an accumulate program; None: apply, which takes all there is."""
+    """Bytes of one device while a program runs, with what it does not take but lies beside it: the optimizer's moments,
+    the running mean and the next call's images.
+
+    bucket: of an accumulate program; None: apply, which takes all there is.
+    """
     if bucket is None:
         return program_bytes
-    return program_bytes + resident_bytes(plan)["moments"] + batch_bytes(plan, bucket)
+    kept = resident_bytes(plan)
+    return program_bytes + kept["moments"] + kept["average"] + batch_bytes(plan, bucket)
 
 
 def device_bytes(device: Any) -> int | None:
@@ -68,6 +73,12 @@ def rows_of(
             "how much that is; set a bound"
         )
     return fit_rows(make, lengths, group, devices, capacity, measure)
+
+
+def least(capacities: list[int | None]) -> int | None:
+    """The smallest of several processes' devices; None where one does not say."""
+    known = [capacity for capacity in capacities if capacity is not None]
+    return min(known) if len(known) == len(capacities) else None
 
 
 def fit_rows(

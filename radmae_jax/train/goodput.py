@@ -58,8 +58,7 @@ class Ledger:
 class Goodput:
     """Where the time of all sessions of a run went, as far as metrics.jsonl tells.
 
-    A session that was killed has told of itself until its last checkpoint or meeting of processes; the steps after it
-    are `lost`.
+    A session that was killed has told of itself until its last checkpoint; the steps after it are `lost`.
     """
 
     sessions: int
@@ -73,7 +72,10 @@ def goodput_of(metrics: Path) -> Goodput:
     sessions: dict[int, dict[str, float]] = {}
     lost = 0.0
     for line in metrics.read_text().splitlines():
-        record = json.loads(line)
+        try:
+            record = json.loads(line)
+        except ValueError:  # cut off by a full disk
+            continue
         if "spent" in record:
             sessions[record["session"]] = record["spent"]
         lost += record.get("lost_seconds", 0.0)

@@ -12,11 +12,12 @@ from radmae_jax.data.dataset import open_dataset
 from radmae_jax.data.schedule import Calls
 from radmae_jax.train import checkpoint, hosts, sharding
 from radmae_jax.train.blueprint import Blueprint, make_blueprint
-from radmae_jax.train.fit import device_bytes, rows_of
+from radmae_jax.train.fit import device_bytes, least, rows_of
 from radmae_jax.train.goodput import Ledger, peak_of, record_flops
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.premises import common, premises_of
 from radmae_jax.train.programs import compile_programs, table_of
+from radmae_jax.train.saved import checkpoints_of
 from radmae_jax.train.saving import Saver
 from radmae_jax.train.session import about, changes, keep_start, write_config, write_start
 from radmae_jax.train.start import begin, choose_start
@@ -78,8 +79,10 @@ def train_run(
     def blueprint_of(rows: tuple[int, ...]) -> Blueprint:
         return make_blueprint(config, objective, mesh, schedule.lengths, rows, schedule.steps_per_epoch)
 
+    premises = premises_of(config, dataset, schedule.steps_per_epoch)
+    hosts.agree(common(config, premises))
     with ledger.during("compile"):  # where rows are those that fit
-        capacity = device_bytes(mesh.local_devices[0])
+        capacity = least(hosts.gather(device_bytes(mesh.local_devices[0])))
         rows = rows_of(config, schedule.lengths, schedule.group, mesh.size, blueprint_of, capacity)
     calls, blueprint = Calls(schedule, rows), blueprint_of(rows)
     total_steps = schedule.steps_per_epoch * config.train.epochs
@@ -87,10 +90,10 @@ def train_run(
     evaluated = validation_records(dataset, config)
     shown = panel_records(dataset, config) if objective.predict else np.empty(0, np.int32)
 
-    premises = premises_of(config, dataset, schedule.steps_per_epoch)
-    hosts.agree(common(config, premises, rows))
+    hosts.agree({"rows": rows})
     keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
     directory = checkpoint.directory_of(workdir, config.train.checkpoints)
+    checkpoint.check_place(directory, checkpoints_of(workdir))
     said = [
         f"the checkpoint after step {n} was not finished, and is left out" for n in checkpoint.unfinished(directory)
     ]
@@ -98,7 +101,6 @@ def train_run(
         with ledger.during("restore"):  # before minutes of compiling
             resumed = checkpoint.resume(manager, blueprint.state, premises)
         first_step = resumed.step if resumed else 0
-        hosts.agree({"the newest checkpoint (in storage that all hosts must share)": first_step})
         given = None
         if resumed:
             config, kept = keep_start(workdir, config)
@@ -108,6 +110,10 @@ def train_run(
             said += begun
         tally = resumed.tally if resumed else Tally()
         writer = Writer(workdir, first_step, last_step, schedule.lengths, quiet, hosts.is_first())
+        if writer.lost_seconds:
+            lost = {"lost_seconds": round(writer.lost_seconds, 3)}
+            writer.event(first_step, lost, f"{writer.lost_seconds:.0f} s of steps are walked through again")
+        writer.spent(first_step, ledger.spent())  # should this session end before its first step
         watch = Watch(config, writer, len(schedule.records), tally, peak=peak_of(list(mesh.devices.flat)))
         programs, step, interrupted = [], first_step, False
         try:
@@ -149,10 +155,7 @@ def train_run(
                     validation, watch, shown, every,
                     ledger, record_flops(dataset, objective),
                 )  # fmt: skip
-                if writer.lost_seconds:
-                    lost = {"lost_seconds": round(writer.lost_seconds, 3)}
-                    writer.event(first_step, lost, f"{writer.lost_seconds:.0f} s of steps are walked through again")
-                writer.spent(first_step, ledger.spent())  # should this session be killed before its first checkpoint
+                writer.spent(first_step, ledger.spent())
                 if missed:
                     walk.evaluate_and_save(state, first_step)
                 if first_step < last_step and not watch.out_of_patience:

@@ -97,13 +97,13 @@ def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premi
     )
 
 
-def common(config: Config, premises: Premises, rows: tuple[int, ...]) -> dict[str, Any]:
-    """What every process of a run must have alike, by name: premises, rows of a call, and all settings but those that
-    say where a process finds the data and how it reads them."""
+def common(config: Config, premises: Premises) -> dict[str, Any]:
+    """What every process of a run must have alike, by name: premises, and all settings but those that say where a
+    process finds the data and how it reads them."""
     settings = {
         f"config.{section}.{name}": value
         for section, fields in to_dict(config).items()
         for name, value in fields.items()
         if (section, name) not in _OF_A_HOST
     }
-    return asdict(premises) | {"rows": rows} | settings | {"radmae_jax": __version__, "jax": jax.__version__}
+    return asdict(premises) | settings | {"radmae_jax": __version__, "jax": jax.__version__}

@@ -24,6 +24,7 @@ class _Seen:
     step: int = 0
     heard: float = 0.0  # time.monotonic()
     behind_since: float | None = None
+    front: int = 0  # the step that the others were at then
     told: str = ""  # silent | behind: each is said once
 
 
@@ -53,11 +54,11 @@ class Roll:
                         f"host {index} has not been heard of for {now - seen.heard:.0f} s, after step {seen.step}"
                     )
                 continue
-            if seen.step == front:
+            if seen.step >= seen.front:  # has caught up: steps are heard of seconds late, so all seem a little behind
                 seen.behind_since, seen.told = None, ""
-            elif seen.behind_since is None:
-                seen.behind_since = now
-            elif now - seen.behind_since > BEHIND_SECONDS and seen.told != "behind":
+            if seen.step < front and seen.behind_since is None:
+                seen.behind_since, seen.front = now, front
+            if seen.behind_since is not None and now - seen.behind_since > BEHIND_SECONDS and seen.told != "behind":
                 seen.told = "behind"
                 said.append(
                     f"host {index} is behind for {now - seen.behind_since:.0f} s: at step {seen.step} of {front}"

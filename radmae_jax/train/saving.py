@@ -36,6 +36,8 @@ class Saver:
         RunStopped after too many failures.
         """
         self.settle()
+        if step == self.whole:  # is replaced
+            self.whole = max((other for other in self.manager.all_steps() if other != step), default=0)
         self._writing = step
         try:
             checkpoint.save(self.manager, state, self.premises, tally, step, figures)

@@ -88,7 +88,8 @@ def stop_signals() -> Iterator[list[str]]:
 
     def note(number: int, _frame: object) -> None:
         received.append(signal.Signals(number).name)
-        signal.signal(number, previous[number])
+        # Not the handler before: `leaving_when_asked` would take the signal for one that comes while nothing is saved.
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         previous[number] = signal.signal(number, note) or signal.SIG_DFL

@@ -1,5 +1,6 @@
 """Given weights, of a run or of any file, to the state that training begins from; what is not taken is said."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from radmae_jax.convert.weights import (
 from radmae_jax.data.dataset import Archive, Dataset
 from radmae_jax.data.leakage import FILE, Leakage, Seen, prove, read_seen, seen_of, write_seen
 from radmae_jax.model.size import encoder_size
-from radmae_jax.train.hosts import is_first
+from radmae_jax.train.hosts import agree, is_first, several
 from radmae_jax.train.saved import Saved, is_run, read_run, workdir_of
 from radmae_jax.train.session import forget_start
 from radmae_jax.train.state import State, mean_of
@@ -42,6 +43,7 @@ def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weigh
         raise ValueError(f"config.train.arm is {config.train.arm!r} and no weights are given; --init names them")
     leakage, before = prove_start(path, dataset)
     given = read_start(path, config) if path else None
+    agree({"the weights of --init": _digest(given) if several() else ""})
     records = np.concatenate([dataset.records("train"), dataset.records("validation")])
     said = [f"leakage: {leakage.said}"]
     if not is_first():
@@ -55,6 +57,14 @@ def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weigh
     if not path:
         forget_start(workdir)  # likewise
     return given, said
+
+
+def _digest(weights: Weights | None) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted((weights.tensors if weights else {}).items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensor).tobytes())
+    return digest.hexdigest()
 
 
 def prove_start(path: str, archive: Archive) -> tuple[Leakage, Seen | None]:

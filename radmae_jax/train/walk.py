@@ -76,7 +76,7 @@ class Walk:
                         if save or draw:
                             settled, pending = pending, None
                             watch.settle(settled)  # a checkpoint waits for the step's own verdict
-                        if save or step % _MEET == 0:
+                        if step % _MEET == 0 and not save:
                             self._meet(step)
                         if evaluate:
                             self.evaluate_and_save(state, step)
@@ -123,6 +123,8 @@ class Walk:
         step = int(state.step)
         if step > saved:
             self._save(state, step, None)
+        else:
+            self._meet(step)  # what other processes could not read may be why the run stops
         self.saver.settle()
         return max(step, saved)
 
@@ -200,6 +202,7 @@ class Walk:
         self._save(state, step, figures)
 
     def _save(self, state: State, step: int, figures: dict[str, float] | None) -> None:
+        self._meet(step)
         with self.ledger.during("checkpoint"):
             self.saver.save(state, self.watch.tally, step, figures)
         self.watch.writer.spent(step, self.ledger.spent())

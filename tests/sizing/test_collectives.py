@@ -1,11 +1,11 @@
-"""What devices exchange, counted in programs whose exchanges are known."""
+"""What devices receive, counted in programs whose exchanges are known."""
 
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from radmae_jax.sizing.collectives import collective_bytes
+from radmae_jax.sizing.collectives import received_bytes
 from radmae_jax.train import sharding
 
 _LAYERS, _WIDTH, _FLOAT = 12, 256, 4
@@ -30,8 +30,8 @@ def scanned():
 
 def test_loops_count_as_often_as_they_run(scanned):
     """Each layer is gathered forward and backward; each layer's gradient is summed over all devices."""
-    layer = _WIDTH * _WIDTH * _FLOAT
-    assert collective_bytes(scanned) == {"all-gather": 2 * _LAYERS * layer, "all-reduce": _LAYERS * layer}
+    layer = _WIDTH * _WIDTH * _FLOAT  # of which a device has half
+    assert received_bytes(scanned) == {"all-gather": 2 * _LAYERS * layer // 2, "all-reduce": _LAYERS * layer}
 
 
 _ASYNCHRONOUS = """
@@ -69,9 +69,9 @@ ENTRY %main (x: f32[8]) -> f32[8] {
 
 def test_what_a_tpu_compiler_writes_is_read_too():
     """A loop's count from its condition, one exchange in several parts, starts and ends, several arrays at once."""
-    found = collective_bytes(_ASYNCHRONOUS)
+    found = received_bytes(_ASYNCHRONOUS)
     assert found == {
-        "all-gather": 5 * 16 * 16 * 2 + 32 * 4,
-        "reduce-scatter": 5 * 64 * 4,
+        "all-gather": 5 * (16 - 4) * 16 * 2 + (32 - 8) * 4,
+        "reduce-scatter": 5 * (64 - 8) * 4,
         "all-reduce": 8 * 4 + 3,
     }

@@ -230,3 +230,23 @@ def test_figures_wait_for_storage(tmp_path, monkeypatch):
     file.write({"step": 3, "loss": 1.0})
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
     real.close()
+
+
+def test_an_older_checkpoint_is_not_taken_where_storage_does_not_answer(trained, run_config, monkeypatch):
+    import orbax.checkpoint as ocp
+
+    def away(self, *args, **options):
+        raise ValueError("UNAVAILABLE: 503 Service Unavailable")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", away)
+    with pytest.raises(checkpoint.CheckpointError, match="checkpoint 6: cannot be read: UNAVAILABLE") as raised:
+        _run(_config(run_config), trained)
+    assert not isinstance(raised.value, checkpoint.Damaged)
+
+
+def test_a_run_whose_checkpoints_are_elsewhere_does_not_begin_anew(run_config, tmp_path):
+    elsewhere, work = tmp_path / "storage", tmp_path / "work"
+    _run(_config(run_config, max_steps=3, checkpoints=str(elsewhere)), work)
+    with pytest.raises(checkpoint.CheckpointError, match=r"are in .*storage, and config.train.checkpoints says .*work"):
+        _run(_config(run_config, max_steps=6), work)
+    assert list(_losses(work)) == [1, 2, 3]

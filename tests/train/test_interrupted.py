@@ -18,12 +18,18 @@ from radmae_jax.train import checkpoint
 
 _RUN = """
 import sys
+import time
 from radmae_jax.config_checks import read_json
+from radmae_jax.train import walk
 from radmae_jax.train.loop import train_run
+from radmae_jax.train.session import leaving_when_asked
 from pathlib import Path
 
 if __name__ == "__main__":
-    outcome = train_run(read_json(Path(sys.argv[1])), Path(sys.argv[2]))
+    # Most of the time is spent waiting in Python, as for data: there a signal's handler runs at once.
+    walk.report_unreadable = lambda *problems: time.sleep(0.03)
+    with leaving_when_asked():
+        outcome = train_run(read_json(Path(sys.argv[1])), Path(sys.argv[2]))
     print("interrupted" if outcome.interrupted else "complete", outcome.step)
 """
 
