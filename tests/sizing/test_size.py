@@ -41,7 +41,7 @@ def plan(config):
 def test_here_and_kept_for_the_next_time(config, plan, tmp_path):
     told = []
     first = size(config, "here", plan, cache=tmp_path, told=told.append)
-    assert first.chips == 8 and first.chip == "cpu" and first.fits and first.attention == "chunked"
+    assert first.chips == 8 and first.chip == "cpu" and first.fits and first.attention == "auto"
     assert [(need.tokens, need.rows) for need in first.buckets] == [(128, 1), (256, 1)]
     assert [need.tokens for need in told] == [256, 0, 128]  # the one that may not fit comes first
     assert first.images_per_second is first.hours is first.mfu is None  # what a CPU can do is in no table
