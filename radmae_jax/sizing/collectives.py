@@ -14,14 +14,16 @@ _CALLED = re.compile(r"(?:to_apply|calls|branch_computations|called_computations
 _LOOP = re.compile(r"condition=%([\w.\-]+), body=%([\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
-_LIMIT = re.compile(r"s32\[\]\S* constant\((\d+)\)")
+_VALUE = re.compile(r"^(\d+)\)")
+_INDEX = re.compile(r"index=(\d+)")
 
 
 @dataclass
 class _Computation:
     moved: list[tuple[str, str, int]] = field(default_factory=list)  # kind, channel, bytes of one run
     calls: list[tuple[str, int]] = field(default_factory=list)  # computation and how often it is run
-    limit: int = 1  # the largest whole number in it: of a scan's condition, how often its body runs
+    operations: dict[str, tuple[str, str]] = field(default_factory=dict)  # what each is, and what follows its bracket
+    root: str = ""
 
 
 def received_bytes(text: str) -> dict[str, int]:
@@ -66,6 +68,8 @@ def _read(text: str) -> tuple[dict[str, _Computation], str]:
         if current is None or operation is None:
             continue
         name, kind, rest = operation["name"], operation["name"].removesuffix("-start"), operation["rest"]
+        current.operations[operation["own"]] = name, rest
+        current.root = operation["own"] if line.lstrip().startswith("ROOT") else current.root
         types[operation["own"]] = operation["type"]
         if kind in _KINDS:
             operands = rest.split(")", 1)[0]
@@ -77,13 +81,36 @@ def _read(text: str) -> tuple[dict[str, _Computation], str]:
         elif name == "while" and (loop := _LOOP.search(rest)):
             known = _TRIPS.search(rest)
             loops.append((current, loop[1], loop[2], int(known[1]) if known else None))
-        elif name == "constant" and (limit := _LIMIT.search(line)):
-            current.limit = max(current.limit, int(limit[1]))
         for names in _CALLED.findall(rest):
             current.calls += [(called, 1) for called in _NAME.findall(names)]
     for outer, condition, body, known in loops:
-        outer.calls.append((body, computations[condition].limit if known is None else known))
+        trips = _trips(computations[condition], computations[body]) if known is None else known
+        outer.calls.append((body, trips))
     return computations, entry
+
+
+def _trips(condition: _Computation, body: _Computation) -> int:
+    """How often a loop from 0 runs: its condition compares one of its values with a number, to which the body adds a
+    step; 1 where it is another kind of loop."""
+    kind, rest = condition.operations.get(condition.root, ("", ""))
+    compared = _NAME.findall(rest.split(")", 1)[0])
+    if kind != "compare" or "direction=LT" not in rest or len(compared) != 2:
+        return 1
+    limit, index = _number(condition, compared[1]), _INDEX.search(condition.operations.get(compared[0], ("", ""))[1])
+    values = _NAME.findall(body.operations.get(body.root, ("", ""))[1].split(")", 1)[0])
+    if limit is None or index is None or int(index[1]) >= len(values):
+        return 1
+    kind, rest = body.operations.get(values[int(index[1])], ("", ""))
+    steps = [_number(body, name) for name in _NAME.findall(rest.split(")", 1)[0])] if kind == "add" else []
+    step = next((step for step in steps if step), 1)
+    return max(1, -(-limit // step))
+
+
+def _number(computation: _Computation, name: str) -> int | None:
+    """The value of a constant."""
+    kind, rest = computation.operations.get(name, ("", ""))
+    value = _VALUE.match(rest)
+    return int(value[1]) if kind == "constant" and value else None
 
 
 def _bytes(types: str) -> int:

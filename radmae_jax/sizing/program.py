@@ -14,7 +14,7 @@ from radmae_jax.sizing.collectives import received_bytes
 from radmae_jax.train.blueprint import Lowered
 from radmae_jax.train.programs import hbm_bytes
 
-_READING = "2"  # how figures are read off a compilation; another number where that changes
+_READING = "3"  # how figures are read off a compilation; another number where that changes
 _REFUSED = re.compile(r"Used ([\d.]+)([KMG]) of")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 

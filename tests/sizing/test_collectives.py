@@ -40,7 +40,9 @@ _ASYNCHRONOUS = """
 }
 
 %condition (p: (s32[], f32[8])) -> pred[] {
-  %limit = s32[]{:T(128)} constant(5)
+  %limit = u32[]{:T(128)} constant(9)
+  %p = (u32[], f32[8]) parameter(0)
+  %i = u32[] get-tuple-element(%p), index=0
   ROOT %lt = pred[] compare(%i, %limit), direction=LT
 }
 
@@ -55,6 +57,11 @@ _ASYNCHRONOUS = """
   %gather.2 = bf16[16,16]{1,0} all-gather(%p), channel_id=3, dimensions={0}
   %whole = f32[64]{0} parameter(1)
   %part = f32[8]{0} reduce-scatter(%whole), channel_id=4, dimensions={0}, to_apply=%sum
+  %other = s32[] constant(128)
+  %two = u32[]{:T(128)} constant(2)
+  %i = u32[] get-tuple-element(%p), index=0
+  %next = u32[] add(%i, %two)
+  ROOT %both = (u32[], f32[8]) tuple(%next, %part)
 }
 
 ENTRY %main (x: f32[8]) -> f32[8] {
@@ -68,7 +75,8 @@ ENTRY %main (x: f32[8]) -> f32[8] {
 
 
 def test_what_a_tpu_compiler_writes_is_read_too():
-    """A loop's count from its condition, one exchange in several parts, starts and ends, several arrays at once."""
+    """A loop's count from its condition and its step (0, 2, 4, 6, 8), one exchange in several parts, starts and ends,
+    several arrays at once."""
     found = received_bytes(_ASYNCHRONOUS)
     assert found == {
         "all-gather": 5 * (16 - 4) * 16 * 2 + (32 - 8) * 4,
