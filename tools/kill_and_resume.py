@@ -18,7 +18,7 @@ import jax
 from absl import logging
 
 import radmae_jax
-from radmae_jax.train.checkpoint import fingerprint
+from radmae_jax.train.bits import fingerprint
 
 
 def main() -> int:

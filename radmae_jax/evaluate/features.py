@@ -22,7 +22,7 @@ from radmae_jax.data.dataset import open_archive
 from radmae_jax.data.manifest import Manifest, read_manifest
 from radmae_jax.evaluate.passes import TooManyUnreadable, Visited, in_pieces, over_records, read_for
 from radmae_jax.model.classifier import Classifier, build
-from radmae_jax.train.checkpoint import fingerprint
+from radmae_jax.train.bits import fingerprint
 from radmae_jax.train.classification import forward
 from radmae_jax.train.saved import is_run, read_run
 from radmae_jax.train.start import weights_of

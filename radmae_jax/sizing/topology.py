@@ -1,6 +1,7 @@
 """The name of a topology to its devices, there or not, and its chip."""
 
 import os
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -22,12 +23,8 @@ def devices_of(name: str) -> tuple[list[Any], Chip | None]:
     # There is no TPU to ask for its metadata, and nothing that a second process could disturb.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    try:
-        import libtpu  # noqa: F401  the compiler
-    except ImportError as error:
-        raise ValueError(
-            f"--topology {name}: compiling for a TPU needs libtpu; pip install 'radmae_jax[tpu]'"
-        ) from error
+    if find_spec("libtpu") is None:  # the compiler
+        raise ValueError(f"--topology {name}: compiling for a TPU needs libtpu; pip install 'radmae_jax[tpu]'")
     from jax.experimental import topologies
 
     try:

@@ -1,7 +1,6 @@
 """Training state to disk and back, on any mesh, refused where a bit or a premise of the run has changed."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import re
@@ -10,9 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
@@ -20,6 +16,7 @@ from orbax.checkpoint import checkpoint_managers
 from radmae_jax.config import Model
 from radmae_jax.plain import to_dict
 from radmae_jax.train import hosts
+from radmae_jax.train.bits import bit_sums, named_leaves
 from radmae_jax.train.premises import SETTINGS, Premises
 from radmae_jax.train.state import State
 from radmae_jax.train.watch import Tally
@@ -98,7 +95,7 @@ def save(
         "step": step,
         "premises": _plain(premises),
         "tally": dataclasses.asdict(tally),
-        "bit_sums": bit_sums(_leaves(state)),
+        "bit_sums": bit_sums(named_leaves(state)),
     }
     if validation is not None and not all(math.isfinite(figure) for figure in validation.values()):
         validation = None
@@ -117,7 +114,7 @@ def restore(manager: ocp.CheckpointManager, abstract: State, step: int) -> State
     arguments = ocp.args.StandardRestore(abstract)
     with _reading(step):
         state = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
-    _check_bits(_read_meta(manager, step)["bit_sums"], bit_sums(_leaves(state)), step)
+    _check_bits(_read_meta(manager, step)["bit_sums"], bit_sums(named_leaves(state)), step)
     return state
 
 
@@ -131,7 +128,7 @@ def restore_model(manager: ocp.CheckpointManager, abstract: dict[str, Any], step
     """
     saved = _read_meta(manager, step)["bit_sums"]
     saved = {name: bits for name, bits in saved.items() if name.startswith(tuple(f".{part}[" for part in abstract))}
-    for name in sorted(_leaves(abstract).keys() ^ saved.keys()):
+    for name in sorted(named_leaves(abstract).keys() ^ saved.keys()):
         raise CheckpointError(f"checkpoint {step}: {'the model' if name in saved else 'it'} has no {name}")
     wanted = {part: tree for part, tree in abstract.items() if tree}
     arguments = ocp.args.PyTreeRestore(
@@ -139,7 +136,7 @@ def restore_model(manager: ocp.CheckpointManager, abstract: dict[str, Any], step
     )
     with _reading(step):
         found = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
-    _check_bits(saved, bit_sums(_leaves(found)), step)
+    _check_bits(saved, bit_sums(named_leaves(found)), step)
     return abstract | found
 
 
@@ -238,41 +235,6 @@ def check_premises(manager: ocp.CheckpointManager, premises: Premises, step: int
                 f"checkpoint {step} was made with {field}{meaning} = {_short(saved.get(field))}, this run has "
                 f"{_short(asked[field])}; use another --workdir, or the old setting"
             )
-
-
-@jax.jit
-def _leaf_sums(leaves: list[jax.Array]) -> list[jax.Array]:
-    """A sum of each leaf's bits, weighted by position so that swapped values show; uint32, wrapping."""
-
-    def one(leaf: jax.Array) -> jax.Array:
-        bits = jax.lax.bitcast_convert_type(leaf, jnp.uint32).ravel()
-        weights = jnp.arange(bits.size, dtype=jnp.uint32) * jnp.uint32(2) + jnp.uint32(1)
-        return jnp.sum(bits * weights, dtype=jnp.uint32)
-
-    return [one(leaf) for leaf in leaves]
-
-
-def bit_sums(leaves: dict[str, jax.Array]) -> dict[str, int]:
-    """The bit sum of every 32-bit leaf, by name; independent of how the arrays are sharded."""
-    sums = jax.device_get(_leaf_sums(list(leaves.values())))
-    return {name: int(value) for name, value in zip(leaves, sums, strict=True)}
-
-
-def _leaves(tree: Any) -> dict[str, Any]:
-    """Leaves by their path, such as .params['head']['bias'], in a State or in a dictionary of its parts."""
-    named = jax.tree.leaves_with_path(tree)
-    parts = [part.key if isinstance(part := path[0], jax.tree_util.DictKey) else part.name for path, _ in named]
-    rest = [jax.tree_util.keystr(path[1:]) for path, _ in named]
-    return {f".{part}{name}": leaf for part, name, (_, leaf) in zip(parts, rest, named, strict=True)}
-
-
-def fingerprint(tree: Any) -> str:
-    """sha256 over the bytes of every leaf, in order: equal only where every bit is."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
-    return digest.hexdigest()
 
 
 def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:

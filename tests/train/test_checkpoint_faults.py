@@ -12,7 +12,7 @@ import pytest
 from etils import epath
 
 import radmae_jax
-from radmae_jax.train import checkpoint, saving
+from radmae_jax.train import bits, checkpoint, saving
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.metrics import MetricsFile
 from radmae_jax.train.watch import RunStopped
@@ -56,7 +56,7 @@ def _files(workdir: Path, step: int) -> list[Path]:
 
 
 def _fingerprint(workdir: Path, step: int | str = "latest") -> str:
-    return checkpoint.fingerprint(jax.device_get(radmae_jax.load(workdir, step).params))
+    return bits.fingerprint(jax.device_get(radmae_jax.load(workdir, step).params))
 
 
 def test_with_any_file_missing_or_changed_it_is_refused_or_right(trained, tmp_path):

@@ -17,7 +17,7 @@ from radmae_jax.data.batch import empty_batch, put_image
 from radmae_jax.data.dataset import open_archive, open_dataset
 from radmae_jax.data.manifest import read_manifest, write_manifest
 from radmae_jax.evaluate.classified import TrainedClassifier
-from radmae_jax.train import checkpoint
+from radmae_jax.train import bits, checkpoint
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.saved import is_run, read_run
 from radmae_jax.train.task import objective_of
@@ -92,7 +92,7 @@ def test_stopped_and_resumed_is_bitwise_the_same(trained, arguments, tmp_path):
     for stop in (["--config.train.max_steps=2"], []):
         assert main(["finetune", *arguments, *stop, "--workdir", str(tmp_path)]) == 0
     wanted, found = read_run(trained), read_run(tmp_path)
-    assert checkpoint.fingerprint(found.params) == checkpoint.fingerprint(wanted.params)
+    assert bits.fingerprint(found.params) == bits.fingerprint(wanted.params)
     losses = [[line["loss"] for line in _lines(run) if "loss" in line] for run in (trained, tmp_path)]
     assert losses[0] == losses[1] and found.tables == {}
 
@@ -181,9 +181,9 @@ def test_the_best_checkpoint_is_that_of_most_balanced_accuracy(tmp_path):
 def test_a_run_is_found_by_its_checkpoints_too(trained, monkeypatch):
     steps = sorted(int(path.name) for path in (trained / "checkpoints").iterdir() if path.name.isdigit())
     last = steps[-1]
-    wanted = checkpoint.fingerprint(read_run(trained).params)
+    wanted = bits.fingerprint(read_run(trained).params)
     for path in (trained / "checkpoints", trained / "checkpoints" / str(last)):
-        assert checkpoint.fingerprint(read_run(path).params) == wanted
+        assert bits.fingerprint(read_run(path).params) == wanted
     assert read_run(trained / "checkpoints" / str(steps[0])).step == steps[0]
     monkeypatch.chdir(trained / "checkpoints")
     assert read_run(".").step == read_run(str(last)).step == last

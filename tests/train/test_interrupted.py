@@ -14,7 +14,7 @@ import pytest
 
 import radmae_jax
 from radmae_jax.config import Config
-from radmae_jax.train import checkpoint
+from radmae_jax.train import bits
 
 _RUN = """
 import sys
@@ -101,7 +101,7 @@ def _finish(process: subprocess.Popen) -> str:
 
 
 def _fingerprint(workdir: Path) -> str:
-    return checkpoint.fingerprint(jax.device_get(radmae_jax.load(workdir).params))
+    return bits.fingerprint(jax.device_get(radmae_jax.load(workdir).params))
 
 
 def test_killed_anywhere_and_stopped_politely_then_resumed_is_bitwise_the_same(start, tmp_path):

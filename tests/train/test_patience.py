@@ -11,7 +11,7 @@ import pytest
 from radmae_jax.config import Augment, Config, Optim, Task
 from radmae_jax.config_checks import validate
 from radmae_jax.data.dataset import open_archive
-from radmae_jax.train import checkpoint
+from radmae_jax.train import bits, checkpoint
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.metrics import Writer
 from radmae_jax.train.saved import read_run
@@ -71,7 +71,7 @@ def test_stopped_and_resumed_it_is_over_at_the_same_step_with_the_same_bits(stop
         train_run(replace(config, train=replace(config.train, max_steps=steps)), tmp_path, quiet=True)
     wanted, found = read_run(stopped), read_run(tmp_path)
     assert found.step == wanted.step
-    assert checkpoint.fingerprint(found.params) == checkpoint.fingerprint(wanted.params)
+    assert bits.fingerprint(found.params) == bits.fingerprint(wanted.params)
 
 
 def test_an_evaluation_that_broke_off_is_made_up_for(stopped, config, tmp_path, monkeypatch):
@@ -93,7 +93,7 @@ def test_an_evaluation_that_broke_off_is_made_up_for(stopped, config, tmp_path, 
     for step in ("best", "latest"):
         wanted, found = read_run(stopped, step), read_run(tmp_path, step)
         assert found.step == wanted.step
-        assert checkpoint.fingerprint(found.params) == checkpoint.fingerprint(wanted.params)
+        assert bits.fingerprint(found.params) == bits.fingerprint(wanted.params)
 
 
 def test_the_running_mean_is_what_is_used(stopped):
