@@ -47,7 +47,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
             optim=Optim(
                 learning_rate=1e-4, end_learning_rate=1e-5, warmup_epochs=5.0, weight_decay=0.05, decay_all=replica
             ),
-            # 4 images of 3,072 x 3,072 a device: 7 GB of a v5e's 16, `radmae compile poster --topology v5e:4x4`.
+            # 4 images of 3,072 x 3,072 a device: 3 GiB of a v5e's 16, `radmae compile poster --topology v5e:4x4`.
             train=Train(epochs=10, images_per_step=1024, tokens_per_device=16384),
         )
     )
