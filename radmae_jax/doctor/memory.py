@@ -4,11 +4,11 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from radmae_jax.config import Config
 from radmae_jax.doctor.finding import Finding
+from radmae_jax.train import fit
 from radmae_jax.train.programs import Programs
 
 _TIGHT = 0.9  # of a device; beyond it fragments, and what libraries keep for themselves, may be missing
@@ -63,14 +63,14 @@ def measure_memory(
     if not largest.memory_bytes:
         return None
     state = programs.abstract
-    model = _bytes_of((state.params, state.tables))
+    model = fit.bytes_of((state.params, state.tables))
     values = config.model.patch**2 * config.model.channels * np.dtype(config.data.dtype).itemsize
     # Parameters and tables, the gradients so far, and those of the call; sharded gradients are less.
-    fixed = min(model + 2 * _bytes_of(state.params), largest.memory_bytes)
+    fixed = min(model + 2 * fit.bytes_of(state.params), largest.memory_bytes)
     found, source = _available(devices) if device_bytes is None else (device_bytes, "given")
     return Memory(
         largest.tokens, largest.rows, len(devices), largest.memory_bytes, programs.apply.memory_bytes,
-        resident_bytes=_bytes_of(state) - model, batch_bytes=largest.rows // len(devices) * largest.tokens * values,
+        resident_bytes=fit.bytes_of(state) - model, batch_bytes=largest.rows // len(devices) * largest.tokens * values,
         fixed_bytes=fixed, device=devices[0].device_kind, device_bytes=found, source=source,
     )  # fmt: skip
 
@@ -112,18 +112,12 @@ def check_memory(memory: Memory | None, config: Config, group: int) -> Finding:
 
 
 def _available(devices: list[Any]) -> tuple[int | None, str]:
-    stats = devices[0].memory_stats() or {}
-    if stats.get("bytes_limit"):
-        return int(stats["bytes_limit"]), "device"
+    found = fit.device_bytes(devices[0])
+    if found:
+        return found, "device"
     if devices[0].platform != "cpu":
         return None, "device"
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices), "RAM"
-
-
-def _bytes_of(tree: Any) -> int:
-    """Of shapes with shardings: what one device holds."""
-    leaves = jax.tree.leaves(tree)
-    return sum(int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize for leaf in leaves)
 
 
 def _gib(size: int) -> str:

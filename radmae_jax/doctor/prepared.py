@@ -14,7 +14,7 @@ from radmae_jax.data.schedule import Calls, choose_rows
 from radmae_jax.train import sharding
 from radmae_jax.train.blueprint import make_blueprint
 from radmae_jax.train.objective import Objective
-from radmae_jax.train.programs import Program, Programs, compile_programs
+from radmae_jax.train.programs import Program, Programs, compile_programs, too_large
 from radmae_jax.train.task import objective_of
 
 _SIDE = 1024  # of the matrices whose product says how fast a device is
@@ -68,7 +68,7 @@ def prepare(config: Config, dataset: Dataset, told: Callable[[Program], None] = 
         try:
             programs = compiled(set(buckets))
         except jax.errors.JaxRuntimeError as error:  # some compilers refuse what does not fit
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not too_large(error):
                 raise
             refused = str(error).splitlines()[0]
         else:

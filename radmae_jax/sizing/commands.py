@@ -2,13 +2,16 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from radmae_jax.command import TOO_LARGE, add_command, optional_config, write_figures
 from radmae_jax.config import Config
+
+if TYPE_CHECKING:
+    from radmae_jax.sizing.size import Sizing
 
 _CACHE = Path("~/.cache/radmae_jax/compiled")
 
@@ -62,7 +65,7 @@ def _compile(options: argparse.Namespace, rest: list[str]) -> int:
     return 0 if found.fits else TOO_LARGE
 
 
-def _table(found: Any) -> Table:
+def _table(found: "Sizing") -> Table:
     table = Table(title=f"{found.chips} x {found.chip} ({found.topology})", title_justify="left")
     for name in ("tokens", "rows", "fits", "GiB", "of it temporary", "TFLOP", "MiB received", "ms at least", "by"):
         table.add_column(name, justify="left" if name == "by" else "right")
@@ -76,9 +79,9 @@ def _table(found: Any) -> Table:
     return table
 
 
-def _said(found: Any, config: Config, cost: float | None) -> str:
+def _said(found: "Sizing", config: Config, cost: float | None) -> str:
     kept = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in found.resident_bytes.items())
-    lines = [f"kept on each chip, MiB: {kept}; attention: {found.attention}; a chip's call in every row"]
+    lines = [f"kept on each chip, MiB: {kept}; attention: {found.attention}; a row is one chip's call"]
     if found.images_per_second is not None:
         lines.append(
             f"at most {found.images_per_second:,.0f} images/s at {found.mfu:.0%} of the chips' peak, at least "

@@ -12,7 +12,7 @@ import jax
 
 from radmae_jax.sizing.collectives import received_bytes
 from radmae_jax.train.blueprint import Lowered
-from radmae_jax.train.programs import hbm_bytes
+from radmae_jax.train.programs import hbm_bytes, too_large
 
 _READING = "3"  # how figures are read off a compilation; another number where that changes
 _REFUSED = re.compile(r"Used ([\d.]+)([KMG]) of")
@@ -42,9 +42,9 @@ def compile_or_read(lowered: Lowered, topology: str, folder: Path | None) -> Com
     try:
         compiled, seconds = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        said = str(error)
-        if "RESOURCE_EXHAUSTED" not in said:
+        if not too_large(error):
             raise
+        said = str(error)
         used = _REFUSED.search(said)
         need = int(float(used[1]) * _UNITS[used[2]]) if used else 0
         found = Compiled(need, 0, {}, 0.0, said.splitlines()[0])

@@ -150,20 +150,21 @@ def resume(manager: ocp.CheckpointManager, abstract: State, premises: Premises) 
     hosts.agree({"the steps of checkpoints (in storage that all hosts must share)": steps})
     passed_over: list[str] = []
     for step in steps:
-        found = state = None
+        meta = state = None
         try:
-            check_premises(manager, premises, step)
-            found = read_tally(manager, step)
+            meta = _read_meta(manager, step)
+            _check_premises(meta["premises"], premises, step)
         except Damaged as error:
             passed_over.append(str(error))
-        if any(hosts.gather(found is None)):  # before the first of all processes together
+        if any(hosts.gather(meta is None)):  # before all processes read their parts together
             continue
         try:
             state = restore(manager, abstract, step)
         except Damaged as error:
             passed_over.append(str(error))
-        if not any(hosts.gather(state is None)) and state is not None and found is not None:
-            return Resumed(step, state, found, tuple(f"{reason}; the one before is taken" for reason in passed_over))
+        if not any(hosts.gather(state is None)) and state is not None and meta is not None:
+            said = tuple(f"{reason}; the one before is taken" for reason in passed_over)
+            return Resumed(step, state, Tally(**meta["tally"]), said)
     if passed_over:
         raise Damaged(f"no checkpoint is sound: {passed_over[0]}")
     return None
@@ -206,11 +207,6 @@ def _check_bits(saved: dict[str, int], found: dict[str, int], step: int) -> None
             raise Damaged(f"checkpoint {step}: the bits of {name} are not those that were saved")
 
 
-def read_tally(manager: ocp.CheckpointManager, step: int) -> Tally:
-    """What the run's limits had counted when a checkpoint was saved."""
-    return Tally(**_read_meta(manager, step)["tally"])
-
-
 def read_premises(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
     """What a checkpoint's run was based on, by the fields of Premises."""
     return _read_meta(manager, step)["premises"]
@@ -221,10 +217,10 @@ def read_bit_sums(manager: ocp.CheckpointManager, step: int) -> dict[str, int]:
     return _read_meta(manager, step)["bit_sums"]
 
 
-def check_premises(manager: ocp.CheckpointManager, premises: Premises, step: int) -> None:
+def _check_premises(found: dict[str, Any], premises: Premises, step: int) -> None:
     """Refuses to go on from a checkpoint where a premise differs; CheckpointError naming the field and both values."""
     defaults = {f.name: f.default for f in dataclasses.fields(Premises) if f.default is not dataclasses.MISSING}
-    saved, asked = json.loads(json.dumps(defaults)) | _read_meta(manager, step)["premises"], _plain(premises)
+    saved, asked = json.loads(json.dumps(defaults)) | found, _plain(premises)
     # Settings of the model that are newer than the checkpoint had their defaults.
     newer = {name: value for name, value in to_dict(Model()).items() if name in asked["model"]}
     saved["model"] = newer | saved["model"]

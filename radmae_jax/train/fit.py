@@ -10,7 +10,7 @@ import numpy as np
 from radmae_jax.config import Config
 from radmae_jax.data.schedule import allowed_rows, choose_rows
 from radmae_jax.train.blueprint import Blueprint
-from radmae_jax.train.programs import hbm_bytes
+from radmae_jax.train.programs import hbm_bytes, too_large
 
 # Of a device's memory, what rows that were not compiled are predicted to fill at most.
 _PREDICTED = 0.95
@@ -21,20 +21,22 @@ def resident_bytes(plan: Blueprint) -> dict[str, int]:
     """Bytes that a run keeps on one device, by what they are."""
     state, gathered = plan.state, plan.gathered
     return {
-        "parameters": _of_device(state.params),
-        "average": _of_device(state.average),
-        "moments": _of_device(state.moments),
-        "accumulator": _of_device(gathered),
-        "tables": _of_device((state.tables, state.step)),
+        "parameters": bytes_of(state.params),
+        "average": bytes_of(state.average),
+        "moments": bytes_of(state.moments),
+        "accumulator": bytes_of(gathered),
+        "tables": bytes_of((state.tables, state.step)),
     }
 
 
 def batch_bytes(plan: Blueprint, bucket: int) -> int:
     """Bytes of one device's rows of a call."""
-    return _of_device(plan.batch(bucket, plan.rows[bucket]))
+    return bytes_of(plan.batch(bucket, plan.rows[bucket]))
 
 
-def _of_device(tree: Any) -> int:
+def bytes_of(tree: Any) -> int:
+    """Of shapes with shardings: what one device holds."""
+
     def one(leaf: Any) -> int:
         return int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
 
@@ -126,7 +128,7 @@ def _compiled_bytes(plan: Blueprint, bucket: int) -> float:
     try:
         compiled, _ = plan.accumulate(bucket).compile()
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not too_large(error):
             raise
         return math.inf
     return total_bytes(plan, bucket, hbm_bytes(compiled.memory_analysis()))

@@ -84,13 +84,13 @@ def train_run(
     with ledger.during("compile"):  # where rows are those that fit
         capacity = least(hosts.gather(device_bytes(mesh.local_devices[0])))
         rows = rows_of(config, schedule.lengths, schedule.group, mesh.size, blueprint_of, capacity)
+    hosts.agree({"rows": rows})
     calls, blueprint = Calls(schedule, rows), blueprint_of(rows)
     total_steps = schedule.steps_per_epoch * config.train.epochs
     last_step = min(total_steps, config.train.max_steps or total_steps)
     evaluated = validation_records(dataset, config)
     shown = panel_records(dataset, config) if objective.predict else np.empty(0, np.int32)
 
-    hosts.agree({"rows": rows})
     keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
     directory = checkpoint.directory_of(workdir, config.train.checkpoints)
     checkpoint.check_place(directory, checkpoints_of(workdir))

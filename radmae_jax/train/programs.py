@@ -102,6 +102,11 @@ def table_of(programs: list[Program]) -> Table:
     return table
 
 
+def too_large(error: Exception) -> bool:
+    """Whether a compiler refused a program because it does not fit the device's memory."""
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
 def hbm_bytes(analysis: Any) -> int:
     """Memory of one device while a program runs: arguments + outputs + temporaries - aliased; 0 where unknown."""
     if analysis is None:

@@ -118,7 +118,8 @@ def read_run(folder: Path, problems: list[str], name: str = "") -> Run:
         figures = _complete(folder / "evaluation" / f"{side}.json", missing_of_evaluation, problems)
         if figures is not None:
             evaluations[side] = figures
-    saved = sorted(int(path.name) for path in (folder / "checkpoints").glob("*") if path.name.isdigit())
+    kept = Path(settings.get("train", {}).get("checkpoints") or folder / "checkpoints")
+    saved = sorted(int(path.name) for path in kept.glob("*") if path.name.isdigit())
     start = _read(folder / "start.json", problems)
     return Run(
         name=name or folder.resolve().name,
