@@ -29,15 +29,20 @@ def add_compile(commands: Any) -> None:
     command.add_argument("--longest", action="store_true", help="only the longest bucket and the optimizer step")
     command.add_argument("--price", type=float, metavar="P", help="of one chip for an hour: what a pre-training costs")
     command.add_argument(
-        "--cache", type=Path, default=_CACHE, metavar="DIR", help=f"figures of earlier compilations (default: {_CACHE})"
-    )
+        "--cache", type=Path, default=_CACHE, metavar="DIR",
+        help="figures of earlier compilations and, in DIR/executables, the programs: with JAX_COMPILATION_CACHE_DIR "
+        f"set to (a copy of) it, training on the topology finds them compiled (default: {_CACHE})",
+    )  # fmt: skip
 
 
 def _compile(options: argparse.Namespace, rest: list[str]) -> int:
-    if options.topology != "here":
-        import jax
+    import jax
 
+    cache = options.cache.expanduser()
+    if options.topology != "here":
         jax.config.update("jax_platforms", "cpu")  # nothing runs
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache.absolute() / "executables"))
     from radmae_jax.bench.plan import make_plan
     from radmae_jax.data.dataset import sizes_of
     from radmae_jax.sizing.size import Need, size
@@ -53,9 +58,7 @@ def _compile(options: argparse.Namespace, rest: list[str]) -> int:
         verdict = "fits" if need.fits else "does NOT fit"
         console.print(f"{what}: {verdict}, {need.hbm_bytes / 2**30:.2f} GiB ({how})", highlight=False)
 
-    found = size(
-        config, options.topology, plan, longest_only=options.longest, cache=options.cache.expanduser(), told=told
-    )
+    found = size(config, options.topology, plan, longest_only=options.longest, cache=cache, told=told)
     figures = found.to_json() | {"sizes": sizes or config.data.manifest, "price": options.price, "cost": None}
     if options.price is not None and found.hours is not None:
         figures["cost"] = options.price * found.chips * found.hours
@@ -67,7 +70,7 @@ def _compile(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _table(found: "Sizing") -> Table:
     table = Table(title=f"{found.chips} x {found.chip} ({found.topology})", title_justify="left")
-    for name in ("tokens", "rows", "fits", "GiB", "of it temporary", "TFLOP", "MiB received", "ms at least", "by"):
+    for name in ("tokens", "rows", "fits", "GiB", "temp GiB", "TFLOP", "MiB in", "least ms", "by"):
         table.add_column(name, justify="left" if name == "by" else "right")
     for need in (*found.buckets, found.apply):
         least = "" if need.roofline_seconds is None else f"{1e3 * need.roofline_seconds:.2f}"
@@ -81,7 +84,7 @@ def _table(found: "Sizing") -> Table:
 
 def _said(found: "Sizing", config: Config, cost: float | None) -> str:
     kept = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in found.resident_bytes.items())
-    lines = [f"kept on each chip, MiB: {kept}; attention: {found.attention}; a row is one chip's call"]
+    lines = [f"kept on each chip, MiB: {kept}; attention: {found.attention}; figures are of one chip and call"]
     if found.images_per_second is not None:
         lines.append(
             f"at most {found.images_per_second:,.0f} images/s at {found.mfu:.0%} of the chips' peak, at least "

@@ -1,9 +1,13 @@
-"""A lowered program to what it needs of one device: compiled once, its figures kept on disk."""
+"""A lowered program to what it needs of one device: compiled once, its figures kept on disk.
+
+The compiled program itself is kept by JAX's own cache, where one is set (`jax_compilation_cache_dir`).
+"""
 
 import hashlib
 import json
 import os
 import re
+import warnings
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,7 +44,10 @@ def compile_or_read(lowered: Lowered, topology: str, folder: Path | None) -> Com
     if path is not None and path.exists():
         return replace(Compiled(**json.loads(path.read_text())), kept=True)
     try:
-        compiled, seconds = lowered.compile()
+        with warnings.catch_warnings():
+            # JAX keeps programs for devices that are described only, but cannot load them without the devices.
+            warnings.filterwarnings("ignore", "Error reading persistent compilation cache entry")
+            compiled, seconds = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if not too_large(error):
             raise

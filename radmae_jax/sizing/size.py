@@ -84,8 +84,9 @@ def size(
         # What training takes there, where the default device is that of the slice.
         chosen = choose(devices[0].platform, np.dtype(config.model.dtype), 0)
         config = replace(config, model=replace(config.model, attention=chosen))
-    used = [bucket for bucket in plan.buckets if bucket.groups]
-    lengths = tuple(bucket.tokens for bucket in used)
+    # All buckets, used or not, as training has them: programs are the same, and what is compiled here is found there.
+    lengths = tuple(bucket.tokens for bucket in plan.buckets)
+    used = [at for at, bucket in enumerate(plan.buckets) if bucket.groups]
     mesh = sharding.make_mesh(config.train.fsdp, devices)
     objective, capacity = objective_of(config), chip.hbm_bytes if chip else device_bytes(devices[0])
 
@@ -99,14 +100,14 @@ def size(
     rows = rows_of(config, lengths, plan.group, mesh.size, blueprint_of, capacity, measure)
     blueprint = blueprint_of(rows)
     needs: dict[int | None, Need] = {}
-    for at in [len(lengths) - 1, None, *([] if longest_only else range(len(lengths) - 2, -1, -1))]:
+    for at in [used[-1], None, *([] if longest_only else used[-2::-1])]:
         needs[at] = _need(blueprint, at, topology, chip, capacity, cache)
         told(needs[at])
-    buckets = [needs[at] for at in range(len(lengths)) if at in needs]
+    buckets = [needs[at] for at in used if at in needs]
     apply, images = needs[None], None
     seconds = None
     if chip and not longest_only:
-        calls = [bucket.groups * plan.group // total for bucket, total in zip(used, rows, strict=True)]
+        calls = [plan.buckets[at].groups * plan.group // rows[at] for at in used]
         seconds = plan.steps * (apply.roofline_seconds or 0.0)
         seconds += sum(n * (need.roofline_seconds or 0.0) for n, need in zip(calls, buckets, strict=True))
         images = plan.images / seconds

@@ -59,6 +59,11 @@ class Study:
         for arm in self.arms:
             if bool(arm.start) != (arm.kind != "random"):
                 raise ValueError(f"study {self.name}: arm {arm.name} of kind {arm.kind!r} has start {arm.start!r}")
+            if arm.base.train.checkpoints:  # one place for runs that each have their own
+                raise ValueError(
+                    f"study {self.name}: arm {arm.name} has config.train.checkpoints {arm.base.train.checkpoints!r}; "
+                    "a study's runs keep theirs in its folder"
+                )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Nothing here needs a device: the mesh may be of a topology that is described onl
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -132,9 +132,10 @@ def make_blueprint(
         return init_state(objective, optimizer, seed, config.optim.ema > 0)
 
     shapes = jax.eval_shape(begin, 0)
-    state = placed(shapes, sharding.parameters(shapes, mesh))
+    where = replace(sharding.over_fsdp(shapes, mesh), moments=sharding.over_all(shapes.moments, mesh))
+    state = placed(shapes, where)
     gathered = jax.eval_shape(lambda p: init_gathered(p, len(lengths)), shapes.params)
-    gathered = placed(gathered, sharding.gradients(gathered, mesh))
+    gathered = placed(gathered, sharding.over_all(gathered, mesh))
     steps = np.arange(steps_per_epoch * config.train.epochs)
     schedule = learning_rate(config.optim, steps_per_epoch, config.train.epochs)
     rates = np.asarray(jax.jit(jax.vmap(schedule))(steps), np.float32)

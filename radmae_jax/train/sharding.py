@@ -57,13 +57,14 @@ def by_shape(tree: Any, mesh: Mesh, axes: tuple[str, ...]) -> Any:
     return jax.tree.map_with_path(one, tree)
 
 
-def parameters(tree: Any, mesh: Mesh) -> Any:
-    """Shardings of parameters and optimizer moments: over "fsdp"."""
+def over_fsdp(tree: Any, mesh: Mesh) -> Any:
+    """Shardings of parameters, which every call reads."""
     return by_shape(tree, mesh, ("fsdp",))
 
 
-def gradients(tree: Any, mesh: Mesh) -> Any:
-    """Shardings of the gradient accumulator: over all devices, so that each call ends in a reduce-scatter."""
+def over_all(tree: Any, mesh: Mesh) -> Any:
+    """Shardings of what only a step's end reads whole: sums of gradients, so that each call ends in a reduce-scatter,
+    and the optimizer's moments, so that parameters are all that a step gathers (Rajbhandari et al. 2020, ZeRO)."""
     return by_shape(tree, mesh, _AXES)
 
 

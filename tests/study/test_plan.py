@@ -40,6 +40,13 @@ def test_plans_that_make_no_sense_are_named(study, change, message):
         replace(study, **change)
 
 
+def test_runs_of_a_study_do_not_share_a_place_for_checkpoints(study):
+    arm = study.arms[0]
+    shared = replace(arm, base=replace(arm.base, train=replace(arm.base.train, checkpoints="gs://bucket/runs")))
+    with pytest.raises(ValueError, match="arm random has config.train.checkpoints 'gs://bucket/runs'"):
+        replace(study, arms=(shared,))
+
+
 def test_arms_begin_with_what_their_kind_says(study):
     with pytest.raises(ValueError, match="arm x of kind 'random' has start 'weights'"):
         replace(study, arms=(replace(study.arms[0], name="x", start="weights"),))
