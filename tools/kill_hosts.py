@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     options, config = parser.parse_known_args()
     logging.set_verbosity(logging.ERROR)
+    jax.config.update("jax_platforms", "cpu")
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
     began, choices = time.monotonic(), random.Random(options.seed)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.pallas.ops.tpu import splash_attention as kernels
-from jax.sharding import PartitionSpec
 
 from radmae_jax.model.attention_scores import RESIDUALS
+from radmae_jax.model.rows import spec_of
 
 # The kernel's blocks are multiples of the 128 lanes of a TPU's vector registers, and divide the length.
 _LANES = 128
@@ -41,10 +41,8 @@ def splash(
             query, key, value, segment
         )
 
-    mesh = jax.sharding.get_abstract_mesh()
-    if not mesh.empty and mesh.size > 1:
-        # Rows that the devices do not divide (a panel's one image) are computed by all of them.
-        by_rows = PartitionSpec(mesh.axis_names) if rows % mesh.size == 0 else PartitionSpec()
+    by_rows = spec_of(rows)
+    if by_rows is not None:
         here = jax.shard_map(here, in_specs=(by_rows,) * 4, out_specs=by_rows, check_vma=False)
     return here(query, key, value, segment)[:, :, :length].astype(value.dtype)
 

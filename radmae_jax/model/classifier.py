@@ -63,7 +63,7 @@ class Classifier(nn.Module):
             pooled = x[:, 0]
         logits = jnp.zeros((rows, 0), jnp.float32)
         if shape.classes:
-            logits = dense(shape.classes, compute, "head")(pooled.astype(jnp.dtype(compute.dtype)))
+            logits = dense(pooled.astype(jnp.dtype(compute.dtype)), shape.classes, compute, "head")
         return Classified(x, pooled, logits.astype(jnp.float32))
 
 

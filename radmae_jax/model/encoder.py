@@ -57,7 +57,7 @@ def embed_tokens(
     dtype = jnp.dtype(compute.dtype)
     inside = real_pixels(tokens, grid, extent, shape.patch, shape.channels)
     x = jnp.where(inside, to_unit(patches), 0.0).astype(dtype)
-    x = dense(shape.encoder.width, compute, "patch_embed")(x)
+    x = dense(x, shape.encoder.width, compute, "patch_embed")
     x = x + sample_2d(table, shape.table_side, tokens, grid, shape.resample).astype(dtype)
     return prepend((class_token + table[None, None, 0]).astype(dtype), x)
 

@@ -67,7 +67,7 @@ class MAE(nn.Module):
         x = encode(shape, compute, x, masking.kept + 1)
         x = layer_norm(compute, "encoder_norm")(x).astype(dtype)
 
-        x = dense(shape.decoder.width, compute, "decoder_embed")(x)
+        x = dense(x, shape.decoder.width, compute, "decoder_embed")
         token = jnp.arange(length, dtype=jnp.int32)[None, :]
         place = jnp.minimum(masking.place, masking.visible.shape[1] - 1)
         encoded = jnp.take_along_axis(x[:, 1:], place[..., None], axis=1)
@@ -82,7 +82,7 @@ class MAE(nn.Module):
         y = prepend(x[:, :1] + decoder_table[None, None, 0].astype(dtype), y)
         y = Stack(shape.decoder, compute, name="decoder")(y, count + 1)
         y = layer_norm(compute, "decoder_norm")(y).astype(dtype)
-        prediction = dense(shape.patch_values, compute, "decoder_pred")(y)[:, 1:]
+        prediction = dense(y, shape.patch_values, compute, "decoder_pred")[:, 1:]
         return Reconstruction(prediction.astype(jnp.float32), masking)
 
 

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from radmae_jax.model.attention import attend, mean_weights
 from radmae_jax.model.attention_scores import RESIDUALS
+from radmae_jax.model.rows import keep_rows
 from radmae_jax.model.size import Size
 
 # What a block's backward pass does not compute again, by config.model.remat_keeps.
@@ -39,10 +40,11 @@ class Compute:
         return "highest" if self.dtype == "float32" else None
 
 
-def dense(features: int, compute: Compute, name: str) -> nn.Dense:
-    """A linear layer in the compute dtype with float32 parameters."""
+def dense(x: jax.Array, features: int, compute: Compute, name: str) -> jax.Array:
+    """[B, ..., features]: a linear layer in the compute dtype with float32 parameters."""
     kernel_init = nn.initializers.normal(0.02) if compute.init == "hf" else nn.initializers.xavier_uniform()
-    return nn.Dense(features, dtype=compute.dtype, precision=compute.precision, kernel_init=kernel_init, name=name)
+    layer = nn.Dense(features, dtype=compute.dtype, precision=compute.precision, kernel_init=kernel_init, name=name)
+    return keep_rows(layer(keep_rows(x)))  # the input too, for its gradient
 
 
 def layer_norm(compute: Compute, name: str) -> nn.LayerNorm:
@@ -82,14 +84,15 @@ class Block(nn.Module):
         dtype = jnp.dtype(compute.dtype)
         y = layer_norm(compute, "norm1")(x).astype(dtype)
         heads = (*y.shape[:2], size.heads, size.width // size.heads)
-        query, key, value = (dense(size.width, compute, n)(y).reshape(heads) for n in ("query", "key", "value"))
+        query, key, value = (dense(y, size.width, compute, n).reshape(heads) for n in ("query", "key", "value"))
         if self.is_mutable_collection("attention") and not self.is_initializing():  # init makes all of them mutable
             self.put_variable("attention", "weights", mean_weights(query, key, lengths))
         y = attend(query, key, value, lengths, compute.attention)
-        x = x + _times(dense(size.width, compute, "out")(y.reshape(*y.shape[:2], size.width)), branches, 0)
+        y = y.reshape(*y.shape[:2], size.width)
+        x = x + _times(dense(y, size.width, compute, "out"), branches, 0)
         y = layer_norm(compute, "norm2")(x).astype(dtype)
-        y = nn.gelu(dense(4 * size.width, compute, "fc1")(y), approximate=compute.gelu == "tanh")
-        return x + _times(dense(size.width, compute, "fc2")(y), branches, 1), None
+        y = nn.gelu(dense(y, 4 * size.width, compute, "fc1"), approximate=compute.gelu == "tanh")
+        return x + _times(dense(y, size.width, compute, "fc2"), branches, 1), None
 
 
 class Stack(nn.Module):

@@ -43,7 +43,7 @@ def test_plans_that_make_no_sense_are_named(study, change, message):
 def test_runs_of_a_study_do_not_share_a_place_for_checkpoints(study):
     arm = study.arms[0]
     shared = replace(arm, base=replace(arm.base, train=replace(arm.base.train, checkpoints="gs://bucket/runs")))
-    with pytest.raises(ValueError, match="arm random has config.train.checkpoints 'gs://bucket/runs'"):
+    with pytest.raises(ValueError, match=r"arm random has config\.train\.checkpoints 'gs://bucket/runs'"):
         replace(study, arms=(shared,))
 
 

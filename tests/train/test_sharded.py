@@ -7,8 +7,11 @@ import jax
 import pytest
 
 import radmae_jax
-from radmae_jax.train import loop
+from radmae_jax.sizing.collectives import received_bytes
+from radmae_jax.train import loop, sharding
+from radmae_jax.train.blueprint import make_blueprint
 from radmae_jax.train.loop import train_run
+from radmae_jax.train.reconstruction import reconstruction
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +47,14 @@ def test_the_curve_of_parameters_over_eight_devices(run_config, wide, tmp_path, 
     assert losses[8] == pytest.approx(losses[1], rel=1e-5)
     whole, cut = (jax.device_get(radmae_jax.load(tmp_path / str(fsdp)).params) for fsdp in (1, 8))
     assert tree_distance(whole, cut) < 1e-5
+
+
+def test_devices_exchange_parameters_and_not_images(run_config, wide):
+    """What a call receives does not grow with its rows."""
+    config = replace(run_config, model=wide)
+    received = []
+    for rows in (8, 32):
+        plan = make_blueprint(config, reconstruction(config), sharding.make_mesh(8), (36,), (rows,), 10)
+        compiled, _ = plan.accumulate(0).compile()
+        received.append(received_bytes(compiled.as_text()))
+    assert received[0] and received[0] == received[1]
