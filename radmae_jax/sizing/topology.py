@@ -23,6 +23,9 @@ def devices_of(name: str) -> tuple[list[Any], Chip | None]:
     # There is no TPU to ask for its metadata, and nothing that a second process could disturb.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    # Any will do, of the smallest slice: what is compiled for is said below. Without them libtpu prints errors.
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     if find_spec("libtpu") is None:  # the compiler
         raise ValueError(f"--topology {name}: compiling for a TPU needs libtpu; pip install 'radmae_jax[tpu]'")
     from jax.experimental import topologies

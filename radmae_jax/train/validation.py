@@ -69,8 +69,9 @@ class Validation:
         with stream(load, 0, len(listed), workers=0, largest_bytes=largest, **options) as elements:
             for loaded in elements:
                 report_unreadable(self.writer, step, loaded.problems)
-                call = self.programs.evaluate[loaded.bucket].call
-                sums.append(call(state.used, state.tables, sharding.to_global(loaded.batch, rows)))
+                call, batch = self.programs.evaluate[loaded.bucket].call, sharding.to_global(loaded.batch, rows)
+                jax.block_until_ready(sums[-1:])  # so that a device holds the images of two calls and no more
+                sums.append(call(state.used, state.tables, batch))
         total = jax.tree.map(lambda *parts: np.sum([np.asarray(part) for part in parts], axis=0), *sums)
         return self.objective.summarise(total)
 

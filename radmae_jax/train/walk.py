@@ -163,6 +163,8 @@ class Walk:
             report_unreadable(self.watch.writer, step, loaded.problems)
             program = self.programs.accumulate[loaded.bucket]
             batch = sharding.to_global(loaded.batch, by_rows)
+            # A device holds the images of the call before and of this one, no more, as `fit.total_bytes` counts them.
+            jax.block_until_ready(gathered)
             gathered = program.call(state.params, state.tables, gathered, batch)
             padded += program.rows * program.tokens
             shape = f"{number} {program.rows} {program.tokens}"

@@ -13,7 +13,8 @@ set -u
 short=0
 name=$1 zone=$2
 shift 2
-command="JAX_COMPILATION_CACHE_DIR=\$HOME/.cache/jax $(printf '%q ' "$@") --hosts auto"
+# Where `radmae compile` puts what it compiled for the slice: with a copy on every host the first start can be warm too.
+command="JAX_COMPILATION_CACHE_DIR=\$HOME/.cache/radmae_jax/compiled/executables $(printf '%q ' "$@") --hosts auto"
 
 # Runs the command on every host; the code of the first that did not end well, as ssh gives it back.
 on_all() {
