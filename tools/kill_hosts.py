@@ -4,13 +4,14 @@
 
 Runs the configuration (float32, at most 50 steps, on CPU) unbroken in one process, then again on 1, 2 or 4 processes,
 one of which is killed at a random step, until there were so many kills; the rest must end within a minute. What is
-left is trained to the end. On phantoms, about fifteen minutes of two cores:
+left is trained to the end. On phantoms, about twenty minutes of two cores:
 
     radmae phantom /tmp/p --images 160 --scale 0.1 --seed 1 && radmae index /tmp/p /tmp/p.parquet
     python tools/kill_hosts.py --config configs/demo.py --config.data.manifest=/tmp/p.parquet --config.train.epochs=5 \
       --config.train.checkpoint_every=4 --config.train.evaluate_every=0 --config.train.panels_every=0
 
-Exits 1 where losses differ by more than 1e-5 of themselves, or the parameters' distance is more than 1e-5 of their norm.
+Exits 1 where losses differ by more than 1e-5 of themselves, the parameters' distance is more than 1e-5 of their norm,
+or processes had not ended within a minute.
 """
 
 import argparse

@@ -45,14 +45,15 @@ def bytes_of(tree: Any) -> int:
 
 def total_bytes(plan: Blueprint, bucket: int | None, program_bytes: int) -> int:
     """Bytes of one device while a program runs, with what it does not take but lies beside it: the optimizer's moments,
-    the running mean and the next call's images.
+    the running mean, and the next call's images, which may be of any bucket.
 
-    bucket: of an accumulate program; None: apply, which takes all there is.
+    bucket: of an accumulate program; None: apply, which takes all but images.
     """
+    following = max(batch_bytes(plan, at) for at in range(len(plan.lengths)))
     if bucket is None:
-        return program_bytes
+        return program_bytes + following
     kept = resident_bytes(plan)
-    return program_bytes + kept["moments"] + kept["average"] + batch_bytes(plan, bucket)
+    return program_bytes + kept["moments"] + kept["average"] + following
 
 
 def device_bytes(device: Any) -> int | None:

@@ -17,7 +17,7 @@ from radmae_jax.sizing.size import size
 from radmae_jax.sizing.topology import devices_of
 from radmae_jax.train import sharding
 from radmae_jax.train.blueprint import make_blueprint
-from radmae_jax.train.fit import fit_rows, resident_bytes
+from radmae_jax.train.fit import fit_rows, resident_bytes, total_bytes
 from radmae_jax.train.reconstruction import reconstruction
 
 _SIZES = np.array([[64, 64], [128, 64], [128, 128], [100, 60]] * 16)
@@ -127,6 +127,14 @@ def test_chips_are_those_of_their_vendor():
 def blueprint_of(config):
     mesh = sharding.make_mesh(1, jax.devices()[:2])
     return lambda rows: make_blueprint(config, reconstruction(config), mesh, (128, 256), rows, 10)
+
+
+def test_images_of_the_next_call_lie_beside_every_program(blueprint_of):
+    plan = blueprint_of((2, 4))
+    largest = 2 * 256 * 8 * 8 * 2 + 2 * (2 + 2 + 1 + 1 + 1) * 4  # two rows of 16-bit patches, and what is known of them
+    kept = resident_bytes(plan)
+    assert total_bytes(plan, None, 100) == 100 + largest
+    assert total_bytes(plan, 0, 100) == total_bytes(plan, 1, 100) == 100 + kept["moments"] + largest
 
 
 @pytest.mark.parametrize(
