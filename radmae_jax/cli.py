@@ -22,6 +22,7 @@ from radmae_jax.evaluate.feature_commands import add_features
 from radmae_jax.evaluate.report.report_commands import add_report
 from radmae_jax.sizing.commands import add_compile
 from radmae_jax.study.commands import add_study
+from radmae_jax.train.signals import AGAIN, leaving_when_asked
 
 if TYPE_CHECKING:
     from radmae_jax.train.goodput import Goodput
@@ -217,10 +218,14 @@ def _phantom(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _train(options: argparse.Namespace, rest: list[str]) -> int:
+    with leaving_when_asked():
+        return _trained(options, rest)
+
+
+def _trained(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.train.goodput import goodput_of
     from radmae_jax.train.hosts import is_first, join, read_hosts
     from radmae_jax.train.loop import train_run
-    from radmae_jax.train.session import AGAIN, leaving_when_asked
     from radmae_jax.train.watch import RunStopped
 
     config = from_arguments(rest)
@@ -230,9 +235,8 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     if config.task.kind != kind:
         raise ValueError(f"config.task.kind is {config.task.kind!r}; `radmae {options.command}` trains {kind!r}")
     try:
-        with leaving_when_asked():
-            join(read_hosts(options.hosts))
-            outcome = train_run(config, options.workdir, profile=options.profile)
+        join(read_hosts(options.hosts))
+        outcome = train_run(config, options.workdir, profile=options.profile)
     except RunStopped as stopped:
         print(f"radmae {options.command}: {stopped}", file=sys.stderr)
         return _STOPPED

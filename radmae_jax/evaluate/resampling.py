@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 RESAMPLES = 2000  # the 2.5 % points of an interval then rest on 50 resamples each
@@ -50,6 +49,8 @@ def intervals(
         times = np.bincount(cells.ravel(), minlength=len(drawn) * patients).reshape(len(drawn), patients)
         return figures(np.ascontiguousarray(times.T, dtype=np.float64))
 
+    from scipy import stats  # here, as it takes longer than the rest of a command's start
+
     with warnings.catch_warnings():
         # scipy warns of figures that are not defined in a resample; these are left out below
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
@@ -83,6 +84,8 @@ def swap_p_value(
 
     def of_swapped(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
         return np.round(difference(np.where(a < patients, 1.0, -1.0)), _DIGITS)
+
+    from scipy import stats
 
     # Patient p of run a is number p, of run b number p + patients.
     numbers = np.arange(patients)

@@ -12,7 +12,7 @@ from absl import logging
 from radmae_jax.data.loader import end_with_parent
 from radmae_jax.study.execute import Interrupted, Place, predict_once, run_cell
 from radmae_jax.study.plan import Arm, Run, Study
-from radmae_jax.train.session import stop_signals
+from radmae_jax.train.signals import stop_signals
 
 _STOPPED, _FAILED = 4, 1  # exit codes of a worker
 _ASKED_EVERY = 0.5  # seconds

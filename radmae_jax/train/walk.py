@@ -21,7 +21,8 @@ from radmae_jax.train.goodput import Ledger
 from radmae_jax.train.presence import Presence
 from radmae_jax.train.programs import Program, Programs
 from radmae_jax.train.saving import Saver
-from radmae_jax.train.session import Profile, stop_signals
+from radmae_jax.train.session import Profile
+from radmae_jax.train.signals import stop_signals
 from radmae_jax.train.state import Gathered, State
 from radmae_jax.train.validation import Validation, draw_state, largest_bytes, report_unreadable
 from radmae_jax.train.watch import Pending, RunStopped, Watch

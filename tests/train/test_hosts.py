@@ -53,7 +53,8 @@ def get_config(variant=""):
 class Job:
     """Processes of one command, on one CPU device each."""
 
-    def __init__(self, folder: Path, commands: list[list[str]]):
+    def __init__(self, folder: Path, address: str, commands: list[list[str]]):
+        self._address = address
         environment = os.environ | {
             "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -73,6 +74,18 @@ class Job:
                 assert process.poll() is None, process.communicate()[1]
             time.sleep(0.02)
         raise AssertionError(f"step {step} was not reached in 180 s")
+
+    def wait_for_meeting(self) -> None:
+        """Until process 0 waits for the others: something listens at its address."""
+        host, port = self._address.split(":")
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline:
+            with socket.socket() as asking:
+                if asking.connect_ex((host, int(port))) == 0:
+                    return
+            assert self.processes[0].poll() is None, self.processes[0].communicate()[1]
+            time.sleep(0.1)
+        raise AssertionError("process 0 did not wait for the others in 180 s")
 
     def ended(self, seconds: float = 180) -> list[tuple[int, str, str]]:
         """Return code, output and errors of each."""
@@ -104,7 +117,7 @@ def start(long_config, tmp_path):
         address = _address()
         command = [sys.executable, "-m", "radmae_jax.cli", "pretrain", "--config", str(config), "--workdir"]
         command.append(str(tmp_path / "run"))
-        return Job(tmp_path, [[*command, "--hosts", f"{address},{count},{index}"] for index in range(count)])
+        return Job(tmp_path, address, [[*command, "--hosts", f"{address},{count},{index}"] for index in range(count)])
 
     return begin
 
@@ -153,7 +166,7 @@ def test_asked_before_the_first_step_it_leaves_at_once(start, tmp_path):
     """While it waits for a process that does not come."""
     job = start(2)
     job.processes[1].kill()
-    time.sleep(4)
+    job.wait_for_meeting()
     job.processes[0].send_signal(signal.SIGTERM)
     (code, _, said), _ = job.ended(30)
     assert code == 75 and "asked to stop while nothing was to be saved" in said
@@ -183,6 +196,7 @@ def test_a_host_that_would_train_something_else_is_refused_by_name(run_config, a
     address = _address()
     job = Job(
         tmp_path,
+        address,
         [[sys.executable, str(script), f"{address},2,{host}", ",".join(paths[host])] for host in (0, 1)],
     )
     ended = job.ended()

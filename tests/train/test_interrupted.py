@@ -22,7 +22,7 @@ import time
 from radmae_jax.config_checks import read_json
 from radmae_jax.train import walk
 from radmae_jax.train.loop import train_run
-from radmae_jax.train.session import leaving_when_asked
+from radmae_jax.train.signals import leaving_when_asked
 from pathlib import Path
 
 if __name__ == "__main__":
