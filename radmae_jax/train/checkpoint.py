@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
+import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
@@ -26,6 +28,7 @@ _AWAY = re.compile(
     r"UNAVAILABLE|DEADLINE_EXCEEDED|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|ABORTED|CANCELLED"
 )
 _UNFINISHED = re.compile(r"\d+\.orbax-checkpoint-tmp.*")
+_T = TypeVar("_T")
 Goodness = Callable[[dict[str, float]], float]  # of a validation's figures, see `Objective.goodness`
 
 
@@ -73,10 +76,19 @@ def open_manager(directory: epath.Path, keep: int, goodness: Goodness, every: in
 
 
 def open_reader(directory: epath.Path, goodness: Goodness) -> ocp.CheckpointManager:
-    """A manager that only reads: a run may be writing to the same directory."""
+    """A manager that only reads: a run may be writing to the same directory.
+
+    It is of this process alone, and waits for no other: one that cannot read would leave them waiting.
+    """
     if not directory.is_dir():
         raise CheckpointError(f"{directory.parent} has no checkpoints")
-    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=goodness, best_mode="max")
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"reader{own}"
+    )
+    options = ocp.CheckpointManagerOptions(
+        read_only=True, best_fn=goodness, best_mode="max", multiprocessing_options=alone
+    )
     return ocp.CheckpointManager(directory, options=options)
 
 
@@ -109,15 +121,6 @@ def save(
     )
 
 
-def restore(manager: ocp.CheckpointManager, abstract: State, step: int) -> State:
-    """A state as it was saved, placed by the shardings of `abstract`; CheckpointError names a changed tensor."""
-    arguments = ocp.args.StandardRestore(abstract)
-    with _reading(step):
-        state = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
-    _check_bits(_read_meta(manager, step)["bit_sums"], bit_sums(named_leaves(state)), step)
-    return state
-
-
 def restore_model(manager: ocp.CheckpointManager, abstract: dict[str, Any], step: int) -> dict[str, Any]:
     """The model's part of a state as it was saved, placed by the shardings of `abstract`; no moment is read.
 
@@ -140,34 +143,51 @@ def restore_model(manager: ocp.CheckpointManager, abstract: dict[str, Any], step
     return abstract | found
 
 
-def resume(manager: ocp.CheckpointManager, abstract: State, premises: Premises) -> Resumed | None:
+def resume(reader: ocp.CheckpointManager, abstract: State, premises: Premises) -> Resumed | None:
     """The newest checkpoint whose bits are those that were saved, placed by the shardings of `abstract`.
 
     None where there is no checkpoint. Raises CheckpointError where a premise differs or storage does not answer, and
-    Damaged where no checkpoint is sound. Several processes pass over the same ones.
+    Damaged where no checkpoint is sound. Several processes pass over the same ones, and end alike where one must.
+
+    Args:
+      reader: see `open_reader`.
     """
-    steps = sorted(manager.all_steps(), reverse=True)
+    steps = sorted(reader.all_steps(), reverse=True)
     hosts.agree({"the steps of checkpoints (in storage that all hosts must share)": steps})
     passed_over: list[str] = []
     for step in steps:
-        meta = state = None
         try:
-            meta = _read_meta(manager, step)
-            _check_premises(meta["premises"], premises, step)
+            meta = _everywhere(partial(_meta_that_fits, reader, premises, step))
+            state = _everywhere(partial(_read_state, reader, abstract, step))
+            found = bit_sums(named_leaves(state))  # by all processes together
+            _everywhere(partial(_check_bits, meta["bit_sums"], found, step))
         except Damaged as error:
             passed_over.append(str(error))
-        if any(hosts.gather(meta is None)):  # before all processes read their parts together
             continue
-        try:
-            state = restore(manager, abstract, step)
-        except Damaged as error:
-            passed_over.append(str(error))
-        if not any(hosts.gather(state is None)) and state is not None and meta is not None:
-            said = tuple(f"{reason}; the one before is taken" for reason in passed_over)
-            return Resumed(step, state, Tally(**meta["tally"]), said)
+        said = tuple(f"{reason}; the one before is taken" for reason in passed_over)
+        return Resumed(step, state, Tally(**meta["tally"]), said)
     if passed_over:
         raise Damaged(f"no checkpoint is sound: {passed_over[0]}")
     return None
+
+
+def _everywhere(read: Callable[[], _T]) -> _T:
+    """What `read` gives; where it raises in one process of several, all of them raise, and none is left waiting.
+
+    Damaged where every error is, else CheckpointError: a process whose storage does not answer says nothing of files.
+    """
+    value, own = None, None
+    try:
+        value = read()
+    except CheckpointError as error:
+        own = error
+    everyone = hosts.gather(None if own is None else [isinstance(own, Damaged), str(own)])
+    worst = min((said for said in everyone if said), default=None)  # False, of CheckpointError, is the smaller
+    if worst is None:
+        return cast(_T, value)
+    if own is not None and isinstance(own, Damaged) == worst[0]:
+        raise own
+    raise (Damaged if worst[0] else CheckpointError)(f"host {everyone.index(worst)}: {worst[1]}")
 
 
 def check_place(directory: epath.Path, before: epath.Path) -> None:
@@ -215,6 +235,17 @@ def read_premises(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
 def read_bit_sums(manager: ocp.CheckpointManager, step: int) -> dict[str, int]:
     """The bit sum of every tensor of a checkpoint, by name: equal for the same state."""
     return _read_meta(manager, step)["bit_sums"]
+
+
+def _meta_that_fits(reader: ocp.CheckpointManager, premises: Premises, step: int) -> dict[str, Any]:
+    meta = _read_meta(reader, step)
+    _check_premises(meta["premises"], premises, step)
+    return meta
+
+
+def _read_state(reader: ocp.CheckpointManager, abstract: State, step: int) -> State:
+    with _reading(step):
+        return reader.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
 
 
 def _check_premises(found: dict[str, Any], premises: Premises, step: int) -> None:

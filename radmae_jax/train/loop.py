@@ -98,8 +98,8 @@ def train_run(
         f"the checkpoint after step {n} was not finished, and is left out" for n in checkpoint.unfinished(directory)
     ]
     with checkpoint.open_manager(directory, keep, objective.goodness, keep_every) as manager:
-        with ledger.during("restore"):  # before minutes of compiling
-            resumed = checkpoint.resume(manager, blueprint.state, premises)
+        with ledger.during("restore"), checkpoint.open_reader(directory, objective.goodness) as reader:
+            resumed = checkpoint.resume(reader, blueprint.state, premises)  # before minutes of compiling
         first_step = resumed.step if resumed else 0
         given = None
         if resumed:
