@@ -1,7 +1,7 @@
 """Strict settings for all tests: eight CPU devices, no silent broadcasting between ranks.
 
 Programs are compiled without LLVM's optimisation, which takes a third of the time of the tests; XLA's own passes, which
-decide what is computed, are those of every run. Tests that start `radmae` as a process compile as users do.
+decide what is computed, are those of every run. Tests that start `radmae` as a process of its own compile as users do.
 """
 
 import jax

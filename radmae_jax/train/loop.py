@@ -134,6 +134,7 @@ def train_run(
                         panels=int(dataset.bucket[shown].max()) if len(shown) else None,
                         told=lambda p: writer.say(f"compiled {p.kind} {p.tokens or ''} in {p.compile_seconds:.1f} s"),
                     )  # fmt: skip
+                    hosts.gather(None)  # waiting for the slowest to compile is not the first step's time
                 programs = compiled.all()
                 writer.console.print(table_of(programs))
                 if resumed:
