@@ -217,12 +217,8 @@ def _phantom(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
+@leaving_when_asked()
 def _train(options: argparse.Namespace, rest: list[str]) -> int:
-    with leaving_when_asked():
-        return _trained(options, rest)
-
-
-def _trained(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.train.goodput import goodput_of
     from radmae_jax.train.hosts import is_first, join, read_hosts
     from radmae_jax.train.loop import train_run

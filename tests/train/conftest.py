@@ -58,7 +58,6 @@ class Job:
 @pytest.fixture
 def start_processes(tmp_path):
     """start_processes(count, command_of): a Job of `command_of(index, hosts)`, hosts being what --hosts takes."""
-
     jobs: list[Job] = []
 
     def start(count: int, command_of: Callable[[int, str], list[str]]) -> Job:
