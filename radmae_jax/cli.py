@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _index(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.data.index import index
+    from radmae_jax.data.index_summary import lines_of
     from radmae_jax.data.manifest import read_manifest
 
     if options.show is not None:
@@ -157,12 +158,7 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
         max_bad=options.max_bad, salt_file=options.salt_file, timeout=options.timeout,
     )  # fmt: skip
     write_figures(options.json, asdict(summary))
-    print(
-        f"{summary.images:,} images of {summary.patients:,} patients in {target}; {summary.bad:,} bad files"
-        f"{'' if not summary.bad else f' in {target}.quarantine.parquet'} ({summary.seconds:.1f} s)"
-    )
-    for reason, count in sorted(summary.reasons.items()):
-        print(f"  {reason}: {count:,}")
+    print("\n".join(lines_of(summary, target)))
     if summary.over_limit:
         print(f"bad files are {summary.bad_share:.1%} of all, above --max-bad {options.max_bad:.1%}", file=sys.stderr)
         return _TOO_MANY_BAD

@@ -55,6 +55,8 @@ class Facts:
     lossy: bool = False  # compressed with loss at some time, or in a syntax that allows it and says nothing
     intensity_relationship: str = ""  # LIN, LOG ...
     intensity_sign: int = 0  # 1, -1, 0 unknown
+    pixel_aspect: float = 1.0  # height of a pixel over its width
+    flags: str = ""  # of flags.FLAGS, sorted, joined by commas
 
 
 @dataclass(frozen=True)

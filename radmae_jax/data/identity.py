@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SALT_BYTES = 32
+# What stands for the patient: its PatientID and who issued it, the PatientID alone, a labels file's `patient`, or,
+# where there is no number of the patient, the study or the file.
+PATIENT_SOURCES = ("issuer", "id", "labels", "study", "file")
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Keys:
-    """32 hexadecimal digits each. `source` says what stands for the patient: "issuer" (its PatientID and who issued
-    it), "id" (the PatientID alone), "study" or "file"."""
+    """32 hexadecimal digits each; `source` is one of PATIENT_SOURCES."""
 
     patient: str
     study: str
@@ -56,8 +58,7 @@ def fingerprint(salt: bytes, sources: Iterable[str], root: str) -> str:
     """What must be equal for patients of two manifests to be comparable, such as "0123456789abcdef:id+study".
 
     Args:
-      sources: what stands for patients, each of `Keys.source` or "labels" (a labels file): one person has another key
-        by each of them.
+      sources: what stands for patients, of PATIENT_SOURCES: one person has another key by each of them.
       root: the source, which keys of files depend on.
 
     It tells one salt, or root, from another and nothing else of it.

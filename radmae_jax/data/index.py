@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from radmae_jax.data.codecs import ImageError
 from radmae_jax.data.identity import fingerprint, keys, load_salt
 from radmae_jax.data.images import inspect
+from radmae_jax.data.index_summary import IndexSummary
 from radmae_jax.data.isolate import run_isolated
 from radmae_jax.data.journal import Journal
 from radmae_jax.data.label_file import join_labels, read_labels
@@ -29,31 +30,8 @@ NOT_IMAGES = frozenset((
     ".yaml", ".yml", ".zip",
 ))
 # fmt: on
-ROW = (*COLUMNS.names, "identity")  # what stands for the patient, see identity.Keys
+ROW = tuple(COLUMNS.names)
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class IndexSummary:
-    """Counts of one index."""
-
-    images: int
-    bad: int
-    reasons: dict[str, int]  # of the bad, commonest first
-    patients: int
-    studies: int
-    largest_patient: int  # images of the patient who has most: near all of them where IDs are placeholders
-    without_patient_id: int  # images whose study, or file, stands for the patient
-    duplicates: int  # images whose pixels another image has too, beyond the first
-    ignored: int  # files that are no images by name
-    resumed: int  # files taken from the journal of an index that was stopped
-    label_rows_unmatched: int  # rows of the labels file without an image
-    images_without_labels: int  # images without a row; 0 where there is no labels file
-    label_columns: tuple[str, ...]
-    label_columns_ignored: tuple[str, ...]  # named like the manifest's own columns
-    bad_share: float
-    over_limit: bool  # bad_share > max_bad
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -118,34 +96,35 @@ def index(
             journal.add(file.key, result)
             results[file.path] = result
         columns, bad = _sort_out(results)
-        standing_in = columns.pop("identity")
         joined = None
         if read is not None:
             joined = join_labels(read, columns["path"])
             for name, values in joined.columns.items():
-                own_values = columns.get(name, [None] * len(standing_in))
+                own_values = columns.get(name, [None] * len(columns["path"]))
                 columns[name] = [new if new is not None else old for new, old in zip(values, own_values, strict=True)]
         given = joined.columns.get("patient") if joined else None
         if given is not None:
-            standing_in = ["labels" if new is not None else old for new, old in zip(given, standing_in, strict=True)]
+            sources = zip(given, columns["patient_source"], strict=True)
+            columns["patient_source"] = ["labels" if new is not None else old for new, old in sources]
         extra = [pa.field(name, pa.string()) for name in columns if name not in COLUMNS.names]
         table = pa.Table.from_pydict(columns, schema=pa.schema([*COLUMNS, *extra]))
         write_quarantine(bad, manifest)
-        write_manifest(table, manifest, source, fingerprint(salt, standing_in, str(source)))
+        write_manifest(table, manifest, source, fingerprint(salt, columns["patient_source"], str(source)))
         journal.remove()
     finally:
         journal.close()
     hashes = Counter(value for value in columns["pixel_hash"] if value is not None)
     share = len(bad) / len(results)
     summary = IndexSummary(
-        images=len(standing_in),
+        images=len(columns["path"]),
         bad=len(bad),
         reasons=dict(Counter(reason for _, reason, _ in bad).most_common()),
         patients=len(set(columns["patient"])),
         studies=len(set(columns["study"])),
         largest_patient=max(Counter(columns["patient"]).values(), default=0),
-        without_patient_id=sum(what in ("study", "file") for what in standing_in),
+        without_patient_id=sum(what in ("study", "file") for what in columns["patient_source"]),
         duplicates=sum(count - 1 for count in hashes.values()),
+        flags=dict(Counter(flag for flags in columns["flags"] if flags for flag in flags.split(",")).most_common()),
         ignored=ignored,
         resumed=resumed,
         label_rows_unmatched=joined.rows_unmatched if joined else 0,
@@ -225,8 +204,8 @@ def examine(path: str, context: dict[str, Any]) -> dict[str, list[Any]]:
         "path": path,
         "patient": key.patient,
         "study": key.study,
+        "patient_source": key.source,
         "pixel_hash": seen.pixel_hash,
-        "identity": key.source,
     }
     return {"row": [None if values[name] == "" else values[name] for name in ROW]}
 

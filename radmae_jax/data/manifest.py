@@ -17,25 +17,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 COLUMNS = pa.schema(
     [
         ("path", pa.string()),  # relative to the source, with forward slashes
-        ("height", pa.int32()),  # pixels
+        ("height", pa.int32()),  # pixels of the image as it is read, squared where the file's pixels are not square
         ("width", pa.int32()),
         ("patient", pa.string()),  # keyed hashes, see identity.py
+        ("patient_source", pa.string()),  # what stands for the patient, see identity.PATIENT_SOURCES
         ("study", pa.string()),
         ("region", pa.string()),
         ("view", pa.string()),
         ("laterality", pa.string()),
-        ("spacing_row", pa.float64()),  # mm between rows, null unknown
+        ("spacing_row", pa.float64()),  # mm between the file's rows, null unknown
         ("spacing_column", pa.float64()),
+        ("pixel_aspect", pa.float64()),  # height of one of the file's pixels over its width; 1 is square
         ("bits", pa.int32()),  # stored
         ("photometric", pa.string()),
         ("syntax", pa.string()),  # transfer syntax UID, "png" or "jpeg"
         ("modality", pa.string()),
         ("scanner", pa.string()),
         ("lossy", pa.bool_()),
+        ("flags", pa.string()),  # what is odd about the file and how it was read, see flags.FLAGS; null for nothing
         ("pixel_hash", pa.string()),  # of the stored values; null when only headers were read
     ]
 )

@@ -350,7 +350,7 @@ def test_manifest_hash_and_its_refusals(source, tmp_path):
     with pytest.raises(ValueError, match="it was changed"):
         read_manifest(tmp_path / "d.parquet")
     pq.write_table(table.replace_schema_metadata({}), tmp_path / "e.parquet")
-    with pytest.raises(ValueError, match="manifest version None, expected 1"):
+    with pytest.raises(ValueError, match="manifest version None, expected 2"):
         read_manifest(tmp_path / "e.parquet")
     (tmp_path / "f.parquet").write_text("x")
     with pytest.raises(ValueError, match="not a Parquet file"):
@@ -365,6 +365,7 @@ def test_examine_answers_in_plain_values(source):
     context = {"source": str(source), "salt": bytes(32).hex(), "headers_only": False}
     answer = examine("sub/0.dcm", context)
     assert json.loads(json.dumps(answer)) == answer
-    assert answer["row"][0] == "sub/0.dcm" and answer["row"][-1] == "issuer" and len(answer["row"]) == len(COLUMNS) + 1
+    row = dict(zip(COLUMNS.names, answer["row"], strict=True))
+    assert (row["path"], row["patient_source"], row["pixel_aspect"], row["flags"]) == ("sub/0.dcm", "issuer", 1.0, None)
     assert examine("bad2.dcm", context) == {"bad": ["not_dicom", "no DICOM element"]}
     assert examine("bad6.dcm", context) == {"bad": ["unreadable", "FileNotFoundError"]}
