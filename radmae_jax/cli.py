@@ -15,6 +15,7 @@ from radmae_jax.bench.commands import add_bench
 from radmae_jax.command import HOSTS, TOO_LARGE, add_command, optional_config, step_of, write_figures
 from radmae_jax.config_checks import validate
 from radmae_jax.config_file import from_arguments
+from radmae_jax.data.commands import add_index, add_split
 from radmae_jax.doctor.commands import add_doctor
 from radmae_jax.evaluate.commands import add_convert
 from radmae_jax.evaluate.evaluate_commands import add_evaluate
@@ -27,7 +28,6 @@ from radmae_jax.train.signals import AGAIN, leaving_when_asked
 if TYPE_CHECKING:
     from radmae_jax.train.goodput import Goodput
 
-_TOO_MANY_BAD = 3
 _STOPPED = 4
 _TASKS = {"pretrain": "reconstruct", "finetune": "classify"}  # command to the config.task.kind it trains
 
@@ -73,24 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"radmae_jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    index = add_command(
-        commands, "index", _index, "a folder of radiographs to a manifest: `radmae index SRC MANIFEST.parquet`"
-    )
-    index.add_argument("paths", nargs="+", type=Path, metavar="SRC MANIFEST", help="with --show: MANIFEST alone")
-    index.add_argument("--labels", type=Path, help="CSV with a `path` column; its other columns become labels")
-    index.add_argument("--headers-only", action="store_true", help="do not decode pixels")
-    index.add_argument("--workers", type=int, help="processes (default: one a core)")
-    index.add_argument("--max-bad", type=float, default=0.5, help="share of bad files above which it exits 3")
-    index.add_argument("--salt-file", type=Path, help="key of the patient hashes (default: made beside the manifest)")
-    index.add_argument("--timeout", type=float, default=120.0, help="seconds a file may take to decode")
-    index.add_argument("--show", type=int, metavar="RECORD", help="print the path of a record of MANIFEST")
-
-    split = add_command(commands, "split", _split, "a manifest to train, validation and test patients")
-    split.add_argument("manifest", type=Path)
-    split.add_argument("split", type=Path, nargs="?", help="default: MANIFEST.split.parquet")
-    split.add_argument("--fractions", type=float, nargs=3, default=(0.80, 0.05, 0.15), metavar=("TRAIN", "VAL", "TEST"))
-    split.add_argument("--seed", type=int, default=0)
-
+    add_index(commands)
+    add_split(commands)
     plan = add_command(
         commands, "plan", _plan, "what an epoch will compute: buckets, waste, groups, steps", config=True
     )
@@ -137,48 +121,6 @@ def _parser() -> argparse.ArgumentParser:
     add_report(commands)
     add_study(commands)
     return parser
-
-
-def _index(options: argparse.Namespace, rest: list[str]) -> int:
-    from radmae_jax.data.index import index
-    from radmae_jax.data.index_summary import lines_of
-    from radmae_jax.data.manifest import read_manifest
-
-    if options.show is not None:
-        manifest = read_manifest(options.paths[-1])
-        if not 0 <= options.show < len(manifest.paths):
-            raise ValueError(f"--show {options.show}: the manifest has records 0 to {len(manifest.paths) - 1}")
-        print(manifest.source / manifest.paths[options.show])
-        return 0
-    if len(options.paths) != 2:
-        raise ValueError(f"takes SRC and MANIFEST, got {len(options.paths)} paths")
-    source, target = options.paths
-    summary = index(
-        source, target, labels=options.labels, headers_only=options.headers_only, workers=options.workers,
-        max_bad=options.max_bad, salt_file=options.salt_file, timeout=options.timeout,
-    )  # fmt: skip
-    write_figures(options.json, asdict(summary))
-    print("\n".join(lines_of(summary, target)))
-    if summary.over_limit:
-        print(f"bad files are {summary.bad_share:.1%} of all, above --max-bad {options.max_bad:.1%}", file=sys.stderr)
-        return _TOO_MANY_BAD
-    return 0
-
-
-def _split(options: argparse.Namespace, rest: list[str]) -> int:
-    from radmae_jax.data.manifest import read_manifest
-    from radmae_jax.data.splits import SIDES, make_split, write_split
-
-    manifest = read_manifest(options.manifest)
-    split = make_split(manifest, fractions=tuple(options.fractions), seed=options.seed)
-    path = options.split or Path(f"{options.manifest}.split.parquet")
-    if path.exists():
-        raise ValueError(f"{path} exists; a split in use must not change, remove it or name another")
-    write_split(split, path)
-    counts = {side: len(split.records(side)) for side in SIDES}
-    write_figures(options.json, {"split": str(path), "hash": split.hash, "images": counts})
-    print(f"{path}: " + ", ".join(f"{side} {count:,}" for side, count in counts.items()) + " images")
-    return 0
 
 
 def _plan(options: argparse.Namespace, rest: list[str]) -> int:

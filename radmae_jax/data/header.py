@@ -31,6 +31,7 @@ TAGS = (
     "LossyImageCompression", "PresentationLUTShape", "ShutterShape", "ShutterLeftVerticalEdge",
     "ShutterRightVerticalEdge", "ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge",
     "CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter",
+    "SOPInstanceUID",
 )
 # fmt: on
 
@@ -100,10 +101,12 @@ def parse_header(dataset: Dataset) -> Header:
         intensity_relationship=text_of(dataset, "PixelIntensityRelationship"),
         intensity_sign=int(number_of(dataset, "PixelIntensityRelationshipSign") or 0),
     )
+    meta = getattr(dataset, "file_meta", Dataset())
     identity = Identity(
         text_of(dataset, "IssuerOfPatientID", 0),
         text_of(dataset, "PatientID", 0),
         text_of(dataset, "StudyInstanceUID", 0),
+        text_of(dataset, "SOPInstanceUID", 0) or text_of(meta, "MediaStorageSOPInstanceUID", 0),
     )
     return Header(facts, layout, parse_grey(dataset, layout, photometric), identity)
 

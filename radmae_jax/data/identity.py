@@ -12,6 +12,7 @@ SALT_BYTES = 32
 # What stands for the patient: its PatientID and who issued it, the PatientID alone, a labels file's `patient`, or,
 # where there is no number of the patient, the study or the file.
 PATIENT_SOURCES = ("issuer", "id", "labels", "study", "file")
+NO_NUMBER = ("study", "file")  # of them, those under which one person may look like several
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Identity:
     issuer: str = field(default="", repr=False)
     patient_id: str = field(default="", repr=False)
     study_uid: str = field(default="", repr=False)
+    sop_uid: str = field(default="", repr=False)  # of the SOP instance, that is of this one image
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ def study_key(study_uid: str, salt: bytes) -> str:
     return _keyed(salt, "study", study_uid)
 
 
+def instance_key(sop_uid: str, salt: bytes) -> str:
+    """The key of a SOPInstanceUID, by which a labels file may name an image."""
+    return _keyed(salt, "instance", sop_uid)
+
+
 def fingerprint(salt: bytes, sources: Iterable[str], root: str) -> str:
     """What must be equal for patients of two manifests to be comparable, such as "0123456789abcdef:id+study".
 
@@ -80,13 +87,27 @@ def load_salt(manifest: Path, salt_file: Path | None = None) -> bytes:
 
     Errors: FileNotFoundError for a salt file that is not there; ValueError for one under 16 bytes.
     """
-    path = manifest.with_name(manifest.name + ".salt") if salt_file is None else salt_file
     if salt_file is None:
         with contextlib.suppress(FileExistsError):
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = os.open(_salt_of(manifest), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:
                 file.write(os.urandom(SALT_BYTES))
+    return read_salt(manifest, salt_file)
+
+
+def read_salt(manifest: Path, salt_file: Path | None = None) -> bytes:
+    """As `load_salt`, but never made.
+
+    Errors: FileNotFoundError where it is missing; ValueError for one under 16 bytes.
+    """
+    path = _salt_of(manifest) if salt_file is None else salt_file
+    if salt_file is None and not path.exists():
+        raise FileNotFoundError(f"no salt {path}, by which patients are keyed; --salt-file names it")
     salt = path.read_bytes()
     if len(salt) < 16:
         raise ValueError(f"salt file {path.name}: {len(salt)} bytes, at least 16")
     return salt
+
+
+def _salt_of(manifest: Path) -> Path:
+    return manifest.with_name(manifest.name + ".salt")

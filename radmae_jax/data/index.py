@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from radmae_jax.data.codecs import ImageError
-from radmae_jax.data.identity import fingerprint, keys, load_salt
+from radmae_jax.data.identity import fingerprint, instance_key, keys, load_salt
 from radmae_jax.data.images import inspect
-from radmae_jax.data.index_summary import IndexSummary
+from radmae_jax.data.index_labels import LabelCounts, apply_labels
+from radmae_jax.data.index_summary import IndexSummary, summarize
 from radmae_jax.data.isolate import run_isolated
 from radmae_jax.data.journal import Journal
-from radmae_jax.data.label_file import join_labels, read_labels
+from radmae_jax.data.label_file import read_labels, refuse_no_match
+from radmae_jax.data.label_keys import parse_key
 from radmae_jax.data.manifest import COLUMNS, quarantine_path, write_manifest, write_quarantine
+from radmae_jax.data.manifest_changes import changes_of, old_manifest, refuse_changes
 
 # fmt: off
 NOT_IMAGES = frozenset((
@@ -52,6 +54,9 @@ def index(
     manifest: Path,
     *,
     labels: Path | None = None,
+    label_key: str = "path",
+    allow_missing_patients: bool = False,
+    replace: bool = False,
     headers_only: bool = False,
     workers: int | None = None,
     max_bad: float = 0.5,
@@ -64,26 +69,42 @@ def index(
     Every image is decoded once, unless `headers_only`; each in a worker process (`workers`, None: one a core) that
     may crash or take more than `timeout` seconds without harm to the others. The result does not depend on the
     number of workers. Stopped and called again with the same arguments, it goes on from its journal. A share of bad
-    files above `max_bad` is reported (`over_limit`), not raised. See label_file.read_labels for `labels` and
-    identity.load_salt for `salt_file`.
-    Errors: FileNotFoundError, NotADirectoryError; ValueError for a source without files or a malformed labels file.
+    files above `max_bad` is reported (`over_limit`), not raised. See label_file.read_labels for `labels`,
+    label_keys.parse_key for `label_key`, and identity.load_salt for `salt_file`.
+
+    Args:
+      allow_missing_patients: whether the labels' column `patient` may cover some images and not others.
+      replace: whether a manifest that is there may be replaced where its rows or labels change, or by one it cannot be
+        compared with. A manifest without rows may always be.
+
+    Raises:
+      FileNotFoundError, NotADirectoryError: for the source and the files that are named.
+      ValueError: for a source without files; a labels file that is malformed or matches nothing, and patients that it
+        has for some images only, see `apply_labels`; a manifest that would change, without `replace`.
     """
     began = time.monotonic()
+    sources = tuple(dict.fromkeys((str(source.resolve()), str(source.absolute()))))
     source = source.resolve()
     if not source.is_dir():
         raise NotADirectoryError(f"source {source} is not a folder")
     manifest.parent.mkdir(parents=True, exist_ok=True)
+    old, unreadable = old_manifest(manifest)
+    if not replace:
+        refuse_changes(unreadable, manifest)
     own = {manifest.with_name(manifest.name + end) for end in ("", ".salt", ".journal", ".split.parquet")}
     own |= {quarantine_path(manifest), *(file for file in (labels, salt_file) if file is not None)}
     found, ignored = find_files(source, {file.resolve() for file in own})
     if not found:
         raise ValueError(f"source {source}: no image files among {ignored} files")
     salt = load_salt(manifest, salt_file)
-    read = None if labels is None else read_labels(labels, salt)  # a malformed one fails before hours of decoding
+    read = None
+    if labels is not None:  # what is wrong with it is raised before hours of decoding
+        read = read_labels(labels, salt, parse_key(label_key))
+        refuse_no_match(read, [file.path for file in found], sources, of="files")
     head = {
         "source": str(source),
         "headers_only": headers_only,
-        "row": list(ROW),
+        "row": [*ROW, "instance"],
         "salt": hashlib.sha256(b"journal" + salt).hexdigest()[:16],
     }
     journal = Journal(manifest.with_name(manifest.name + ".journal"), head)
@@ -95,46 +116,27 @@ def index(
         for file, result in _examine_all(todo, context, workers or _cores(), timeout, show_progress):
             journal.add(file.key, result)
             results[file.path] = result
-        columns, bad = _sort_out(results)
-        joined = None
+        columns, instances, bad = _sort_out(results)
+        counts = LabelCounts()
         if read is not None:
-            joined = join_labels(read, columns["path"])
-            for name, values in joined.columns.items():
-                own_values = columns.get(name, [None] * len(columns["path"]))
-                columns[name] = [new if new is not None else old for new, old in zip(values, own_values, strict=True)]
-        given = joined.columns.get("patient") if joined else None
-        if given is not None:
-            sources = zip(given, columns["patient_source"], strict=True)
-            columns["patient_source"] = ["labels" if new is not None else old for new, old in sources]
+            counts = apply_labels(
+                read, columns, instances, [path for path, _, _ in bad],
+                salt=salt, sources=sources, allow_missing_patients=allow_missing_patients,
+            )  # fmt: skip
         extra = [pa.field(name, pa.string()) for name in columns if name not in COLUMNS.names]
         table = pa.Table.from_pydict(columns, schema=pa.schema([*COLUMNS, *extra]))
+        changes = changes_of(old, table)
+        if not replace:
+            refuse_changes(changes, manifest)
         write_quarantine(bad, manifest)
         write_manifest(table, manifest, source, fingerprint(salt, columns["patient_source"], str(source)))
         journal.remove()
     finally:
         journal.close()
-    hashes = Counter(value for value in columns["pixel_hash"] if value is not None)
-    share = len(bad) / len(results)
-    summary = IndexSummary(
-        images=len(columns["path"]),
-        bad=len(bad),
-        reasons=dict(Counter(reason for _, reason, _ in bad).most_common()),
-        patients=len(set(columns["patient"])),
-        studies=len(set(columns["study"])),
-        largest_patient=max(Counter(columns["patient"]).values(), default=0),
-        without_patient_id=sum(what in ("study", "file") for what in columns["patient_source"]),
-        duplicates=sum(count - 1 for count in hashes.values()),
-        flags=dict(Counter(flag for flags in columns["flags"] if flags for flag in flags.split(",")).most_common()),
-        ignored=ignored,
-        resumed=resumed,
-        label_rows_unmatched=joined.rows_unmatched if joined else 0,
-        images_without_labels=joined.images_without if joined else 0,
-        label_columns=tuple(field.name for field in extra),
-        label_columns_ignored=read.ignored if read else (),
-        bad_share=share,
-        over_limit=share > max_bad,
-        seconds=time.monotonic() - began,
-    )
+    summary = summarize(
+        columns, [reason for _, reason, _ in bad], read, counts, unreadable or changes,
+        ignored=ignored, resumed=resumed, max_bad=max_bad, seconds=time.monotonic() - began,
+    )  # fmt: skip
     log.info("indexed %d images, %d bad files in %.1f s", summary.images, summary.bad, summary.seconds)
     return summary
 
@@ -185,9 +187,9 @@ def _examine_all(
             yield by_path[outcome.item], result
 
 
-def examine(path: str, context: dict[str, Any]) -> dict[str, list[Any]]:
-    """One file in a worker: {"row": values in the order of ROW} or {"bad": [reason, detail]}. Identifiers stay
-    here; only their keys leave."""
+def examine(path: str, context: dict[str, Any]) -> dict[str, Any]:
+    """One file in a worker: {"row": values in the order of ROW, "instance": key of its SOP instance, if it has one} or
+    {"bad": [reason, detail]}. Identifiers stay here; only their keys leave."""
     try:
         path.encode()
         seen = inspect(Path(context["source"], path), headers_only=context["headers_only"])
@@ -199,7 +201,8 @@ def examine(path: str, context: dict[str, Any]) -> dict[str, list[Any]]:
         return {"bad": ["unreadable", "the file name is not UTF-8"]}
     except Exception as error:  # whatever a damaged file makes of the parser; its text may quote the file
         return {"bad": ["unreadable", type(error).__name__]}
-    key = keys(seen.identity, path, bytes.fromhex(context["salt"]))
+    salt = bytes.fromhex(context["salt"])
+    key = keys(seen.identity, path, salt)
     values = asdict(seen.facts) | {
         "path": path,
         "patient": key.patient,
@@ -207,17 +210,22 @@ def examine(path: str, context: dict[str, Any]) -> dict[str, list[Any]]:
         "patient_source": key.source,
         "pixel_hash": seen.pixel_hash,
     }
-    return {"row": [None if values[name] == "" else values[name] for name in ROW]}
+    row = [None if values[name] == "" else values[name] for name in ROW]
+    instance = seen.identity.sop_uid
+    return {"row": row, "instance": instance_key(instance, salt)} if instance else {"row": row}
 
 
-def _sort_out(results: dict[str, dict[str, list[Any]]]) -> tuple[dict[str, list[Any]], list[tuple[str, str, str]]]:
-    """Columns by name, sorted by path, and (path, reason, detail) of the bad; a name that is not UTF-8 is escaped."""
+def _sort_out(
+    results: dict[str, dict[str, Any]],
+) -> tuple[dict[str, list[Any]], list[str | None], list[tuple[str, str, str]]]:
+    """Columns by name and keys of SOP instances, sorted by path, and (path, reason, detail) of the bad; a name that is
+    not UTF-8 is escaped."""
     ordered = sorted(results.items())
-    rows = [result["row"] for _, result in ordered if "row" in result]
-    columns = {name: [row[place] for row in rows] for place, name in enumerate(ROW)}
+    good = [result for _, result in ordered if "row" in result]
+    columns = {name: [result["row"][place] for result in good] for place, name in enumerate(ROW)}
     bad = [
         (path.encode("utf-8", "backslashreplace").decode(), *result["bad"])
         for path, result in ordered
         if "bad" in result
     ]
-    return columns, bad
+    return columns, [result.get("instance") for result in good], bad

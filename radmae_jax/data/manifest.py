@@ -79,6 +79,11 @@ class Manifest:
         return self.table["patient"].to_pylist()
 
     @cached_property
+    def patient_sources(self) -> list[str | None]:
+        """What stands for each patient, of identity.PATIENT_SOURCES."""
+        return self.table["patient_source"].to_pylist()
+
+    @cached_property
     def pixel_hashes(self) -> list[str | None]:
         return self.table["pixel_hash"].to_pylist()
 

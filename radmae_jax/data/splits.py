@@ -25,6 +25,18 @@ class LeakageError(ValueError):
     """A split that puts one patient, or one image, on two sides."""
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """What a split file holds: the split of each patient, also of those who are in no manifest any more."""
+
+    patients: dict[str, str]  # patient key -> split
+    seed: int
+    fractions: tuple[float, ...]
+    manifest_hash: str
+    hash: str
+    origin: str
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Which side each record is on."""
@@ -35,6 +47,7 @@ class Split:
     fractions: tuple[float, ...]
     manifest_hash: str  # of the manifest that it was made from
     hash: str
+    origin: str = ""  # where it was taken from: "column NAME", "file, column NAME", "keep HASH"; "" where it was dealt
 
     def records(self, side: str) -> np.ndarray:
         """int32, ascending: the records of one side."""
@@ -58,29 +71,30 @@ def make_split(
     too. Shares count patients.
     Errors: ValueError for fractions that do not sum to 1, an empty manifest, or an empty training side.
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"fractions {fractions}: expected three, none negative, that sum to 1")
-    if len(manifest) == 0:
-        raise ValueError("the manifest has no images, nothing to split")
-    if stratify is None:
-        stratify = tuple(
-            name for name in ("region", *manifest.label_columns) if len(manifest.label_names(name)) <= MAX_CLASSES
-        )
-    units = _units(manifest)  # int [N], unit of every record
-    strata = _strata(manifest, units, stratify)
+    check_fractions(manifest, fractions)
+    units = units_of(manifest)  # int [N], unit of every record
+    strata = strata_of(manifest, units, stratify)
     unit_of = dict(zip(manifest.patients, units.tolist(), strict=True))
     sizes = np.bincount(list(unit_of.values()), minlength=len(strata))  # patients of each unit
     shuffled = np.random.default_rng(seed).permutation(len(strata))
     order = shuffled[np.argsort(np.array(strata, np.int64)[shuffled], kind="stable")]
-    side_of_unit = _deal(order, sizes, fractions)
+    side_of_unit = deal(order, sizes, fractions)
     side_of_patient = {patient: SIDES[side_of_unit[unit]] for patient, unit in unit_of.items()}
     if "train" not in side_of_patient.values():
         raise ValueError(f"{len(unit_of)} patients under {fractions} leave the training side empty")
-    digest = _hash(side_of_patient, seed, fractions)
+    digest = split_hash(side_of_patient, seed, fractions)
     return Split(side_of_unit[units].astype(np.int8), side_of_patient, seed, fractions, manifest.hash, digest)
 
 
-def _units(manifest: Manifest) -> np.ndarray:
+def check_fractions(manifest: Manifest, fractions: tuple[float, ...]) -> None:
+    """Raises ValueError for fractions that do not sum to 1 and for a manifest without images."""
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"fractions {fractions}: expected three, none negative, that sum to 1")
+    if len(manifest) == 0:
+        raise ValueError("the manifest has no images, nothing to split")
+
+
+def units_of(manifest: Manifest) -> np.ndarray:
     """int [N]: patients linked by an equal pixel hash are one unit (union-find), numbered by first appearance."""
     parent: dict[str, str] = {}
 
@@ -98,9 +112,13 @@ def _units(manifest: Manifest) -> np.ndarray:
     return np.array([numbers.setdefault(root("p" + p), len(numbers)) for p in manifest.patients])
 
 
-def _strata(manifest: Manifest, units: np.ndarray, columns: tuple[str, ...]) -> list[int]:
+def strata_of(manifest: Manifest, units: np.ndarray, columns: tuple[str, ...] | None) -> list[int]:
     """The stratum of every unit, numbered from the rarest label (in images) to the commonest; without a known
-    label, last."""
+    label, last. `columns`: None for region and the label columns of at most MAX_CLASSES values."""
+    if columns is None:
+        columns = tuple(
+            name for name in ("region", *manifest.label_columns) if len(manifest.label_names(name)) <= MAX_CLASSES
+        )
     labelled: list[tuple[np.ndarray, str]] = [(manifest.labels(column), column) for column in columns]
     counts = Counter((column, int(code)) for codes, column in labelled for code in codes[codes >= 0].tolist())
     ranked = sorted(counts, key=lambda label: (counts[label], label))
@@ -112,7 +130,7 @@ def _strata(manifest: Manifest, units: np.ndarray, columns: tuple[str, ...]) -> 
     return strata.tolist()
 
 
-def _deal(order: np.ndarray, sizes: np.ndarray, fractions: tuple[float, ...]) -> np.ndarray:
+def deal(order: np.ndarray, sizes: np.ndarray, fractions: tuple[float, ...]) -> np.ndarray:
     """int [units]: sides, by the largest deficit; no side takes more than its rounded share while another has room."""
     total = int(sizes.sum())
     room = _rounded_shares(total, fractions)
@@ -141,25 +159,27 @@ def _rounded_shares(total: int, fractions: tuple[float, ...]) -> np.ndarray:
     return shares
 
 
-def _hash(side_of_patient: dict[str, str], seed: int, fractions: tuple[float, ...]) -> str:
+def split_hash(side_of_patient: dict[str, str], seed: int, fractions: tuple[float, ...], origin: str = "") -> str:
+    """SHA-256 of everything that a split file says, the manifest that it was made from excepted."""
     rows = [f"{patient} {side}" for patient, side in sorted(side_of_patient.items())]
-    head = json.dumps({"seed": seed, "fractions": list(fractions)})
-    return hashlib.sha256("\n".join([head, *rows]).encode()).hexdigest()
+    facts = {"seed": seed, "fractions": list(fractions)} | ({"from": origin} if origin else {})
+    return hashlib.sha256("\n".join([json.dumps(facts), *rows]).encode()).hexdigest()
 
 
 def write_split(split: Split, path: Path) -> None:
-    """Parquet, one row a patient: patient, side. Seed, fractions and hashes go into its metadata."""
+    """Parquet, one row a patient: patient, side. Seed, fractions, hashes and where it is from go into its metadata."""
     rows = [{"patient": patient, "side": side} for patient, side in sorted(split.patients.items())]
     facts = {"seed": split.seed, "fractions": split.fractions, "manifest": split.manifest_hash, "hash": split.hash}
+    facts |= {"from": split.origin} if split.origin else {}
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     write_atomically(table.replace_schema_metadata({"radmae": json.dumps(facts)}), path)
 
 
-def read_split(path: Path, manifest: Manifest) -> Split:
-    """The split in a file, for this manifest: the one it was made from, or any other whose patients it knows.
+def read_assignment(path: Path) -> Assignment:
+    """What a split file says, without a manifest.
 
-    Errors: FileNotFoundError; ValueError where the file was changed or lacks patients of the manifest;
-    LeakageError where a patient has two sides, or equal pixels lie on two.
+    Errors: FileNotFoundError; ValueError where it is no split file or was changed; LeakageError where a patient has two
+    sides.
     """
     if not path.exists():
         raise FileNotFoundError(f"no split {path}; `radmae split` makes one")
@@ -174,26 +194,40 @@ def read_split(path: Path, manifest: Manifest) -> Split:
     if twice:
         raise LeakageError(f"{path}: field patient: {twice} of {len(set(patients))} patients are on several sides")
     side_of_patient = dict(zip(patients, named, strict=True))
-    missing = len(set(manifest.patients) - side_of_patient.keys())
-    if missing:
-        raise ValueError(f"{path}: field patient: {missing} of {len(set(manifest.patients))} have no side")
-    sides = np.array([SIDES.index(side_of_patient[p]) for p in manifest.patients], np.int8).reshape(-1)
-    _refuse_shared_pixels(sides, manifest, path)
-    fractions = tuple(facts["fractions"])
-    digest = _hash(side_of_patient, facts["seed"], fractions)
+    fractions, origin = tuple(facts["fractions"]), facts.get("from", "")
+    digest = split_hash(side_of_patient, facts["seed"], fractions, origin)
     if digest != facts["hash"]:
         raise ValueError(f"{path}: field hash: {digest[:12]}, the file says {facts['hash'][:12]}: it was changed")
-    return Split(sides, side_of_patient, facts["seed"], fractions, facts["manifest"], digest)
+    return Assignment(side_of_patient, facts["seed"], fractions, facts["manifest"], digest, origin)
 
 
-def _refuse_shared_pixels(sides: np.ndarray, manifest: Manifest, path: Path) -> None:
-    where: dict[str, int] = {}
+def read_split(path: Path, manifest: Manifest) -> Split:
+    """The split in a file, for this manifest: the one it was made from, or any other whose patients it knows.
+
+    Errors: FileNotFoundError; ValueError where the file was changed or lacks patients of the manifest;
+    LeakageError where a patient has two sides, or equal pixels lie on two.
+    """
+    read = read_assignment(path)
+    missing = len(set(manifest.patients) - read.patients.keys())
+    if missing:
+        raise ValueError(
+            f"{path}: field patient: {missing} of {len(set(manifest.patients))} have no side; where the archive grew, "
+            "`radmae split MANIFEST NEW --keep OLD` deals them"
+        )
+    sides = np.array([SIDES.index(read.patients[p]) for p in manifest.patients], np.int8).reshape(-1)
+    refuse_shared_pixels(sides, manifest, str(path))
+    return Split(sides, read.patients, read.seed, read.fractions, read.manifest_hash, read.hash, read.origin)
+
+
+def refuse_shared_pixels(sides: np.ndarray, manifest: Manifest, where: str) -> None:
+    """Raises LeakageError where images of equal pixels lie on several sides."""
+    seen: dict[str, int] = {}
     straddling = set()
     for pixels, side in zip(manifest.pixel_hashes, sides.tolist(), strict=True):
-        if pixels is not None and where.setdefault(pixels, side) != side:
+        if pixels is not None and seen.setdefault(pixels, side) != side:
             straddling.add(pixels)
     if straddling:
-        raise LeakageError(f"{path}: field pixel_hash: {len(straddling)} images lie on several sides")
+        raise LeakageError(f"{where}: field pixel_hash: {len(straddling)} images lie on several sides")
 
 
 def first_patients(manifest: Manifest, records: np.ndarray, images: int) -> np.ndarray:
