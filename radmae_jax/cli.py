@@ -128,7 +128,7 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.data.dataset import sizes_of
 
     config = optional_config(rest)
-    heights, widths, counts = sizes_of(options.sizes, config)
+    heights, widths, counts = sizes_of(options.sizes, config, print)
     plan = make_plan(config, heights, widths, counts)
     Console().print(table_of(plan))
     print(summary_of(plan))

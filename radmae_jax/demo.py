@@ -61,7 +61,7 @@ def demo(workdir: Path) -> Demo:
         print(f"   {made.patients} patients, {len(made.regions)} regions, {len(made.syntaxes)} transfer syntaxes")
 
     _say(2, f"index: every file decoded once, shapes and keyed hashes to {manifest}")
-    indexed = index(source, manifest, labels=source / "labels.csv")
+    indexed = index(source, manifest, labels=source / "labels.csv", replace=True)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(indexed.reasons.items()))
     print(f"   {indexed.images} images of {indexed.patients} patients; quarantined: {reasons or 'none'}")
 

@@ -56,17 +56,17 @@ def archive(tmp_path_factory):
 @pytest.fixture(scope="session")
 def labelled(archive, tmp_path_factory):
     """The archive's 60 images with a label `texture` of three values, unknown for six, one `half` of two, unknown for
-    every seventh, and one `constant`; 12 images are for validation, 6 for testing."""
+    every seventh, and one `constant`, each of a patient of its own; 12 images are for validation, 6 for testing."""
     from radmae_jax.data.index import index
     from radmae_jax.data.manifest import read_manifest
     from radmae_jax.data.splits import make_split, write_split
 
     folder = tmp_path_factory.mktemp("labelled")
-    rows = ["path,texture,constant,half"]
+    rows = ["path,texture,constant,half,patient"]
     for n in range(60):
         texture = "" if n in (4, 11, 18, 25, 32, 39) else ("rough", "fine", "none")[n % 5 % 3]
         half = "" if n % 7 == 0 else ("upper", "lower")[n // 2 % 2]
-        rows.append(f"{n:03d}.png,{texture},{'same' if texture else ''},{half}")
+        rows.append(f"{n:03d}.png,{texture},{'same' if texture else ''},{half},P{n}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
     path = folder / "manifest.parquet"
     index(archive.parent / "images", path, labels=folder / "labels.csv", workers=1, show_progress=False)

@@ -31,7 +31,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     source = options.source or _packaged(options.out / "dicom")
     manifest = options.out / "manifest.parquet"
-    print(index(source, manifest, labels=options.labels))
+    print(index(source, manifest, labels=options.labels, replace=True))
     if options.source is None:
         table = pq.read_table(manifest)
         for path, digest in zip(table["path"].to_pylist(), table["pixel_hash"].to_pylist(), strict=True):

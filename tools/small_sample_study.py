@@ -46,7 +46,7 @@ def main() -> int:
 
     manifest = options.out / "manifest.parquet"
     labels = _with_blocks(options.source / "labels.csv", options.out / "labels.csv", options.block)
-    print(index(options.source, manifest, labels=labels))
+    print(index(options.source, manifest, labels=labels, replace=True))
     split = options.out / "manifest.parquet.split.parquet"
     if not split.exists():
         write_split(make_split(read_manifest(manifest), fractions=(0.5, 0.2, 0.3)), split)

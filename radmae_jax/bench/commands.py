@@ -30,7 +30,9 @@ def add_bench(commands: Any) -> None:
     saving = add_command(
         benchmarks, "savings", _savings, "what each binning policy computes for an archive's sizes", config=True
     )
-    saving.add_argument("--sizes", required=True, help="a manifest, a CSV of height,width[,count], or `poster`")
+    saving.add_argument(
+        "--sizes", required=True, help="a manifest, a CSV with columns of heights and widths, or `poster`"
+    )
     saving.add_argument("--patch", type=int, help="pixels a side (default: the config's, 48)")
     saving.add_argument("--variant", help="ViT whose FLOPs and seconds are counted (default: the config's, B)")
     saving.add_argument(
@@ -73,7 +75,7 @@ def _savings(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.bench import savings_report as report
     from radmae_jax.bench.plan import in_words, propose
 
-    config, sizes = _config_of(options, rest), sizes_named(options.sizes)
+    config, sizes = _config_of(options, rest), sizes_named(options.sizes, print)
     cost = _cost_of(options, config, sizes)
     shapes = tuple(sorted(set(options.shapes or SHAPES)))
     found = savings(sizes, config.model, options.max_side, shapes, cost, options.quantum)
@@ -159,7 +161,7 @@ def _time(config: Config, lengths: list[int], options: argparse.Namespace) -> An
 def _poster(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.bench.poster import poster_table, summary_of, table_of
 
-    table = poster_table(sizes_named(options.sizes or "poster"))
+    table = poster_table(sizes_named(options.sizes or "poster", print))
     Console().print(table_of(table))
     print(summary_of(table))
     write_figures(options.json, table.to_json())

@@ -1,5 +1,6 @@
 """A configuration and a manifest to everything a run reads by: split, labels, bucket table, schedule, pixel source."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -166,12 +167,14 @@ def open_dataset(config: Config) -> Dataset:
     )
 
 
-def sizes_of(sizes: str | None, config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sizes_of(
+    sizes: str | None, config: Config, say: Callable[[str], None] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Heights and widths of a manifest (None: the configuration's), with 1 where it is trained on, or of every image of
-    a file of sizes; int [N] each."""
+    a file of sizes; int [N] each. `say` gets what was read from a CSV, by line."""
     if sizes is None or sizes.endswith(".parquet"):
         archive = open_archive(replace(config, data=replace(config.data, manifest=sizes or config.data.manifest)))
         return archive.manifest.heights, archive.manifest.widths, archive.training_counts()
-    heights, widths, counts = sizes_named(sizes)
+    heights, widths, counts = sizes_named(sizes, say)
     heights, widths = np.repeat(heights, counts), np.repeat(widths, counts)
     return heights, widths, np.ones(len(heights), np.int64)

@@ -67,6 +67,7 @@ def read_labels(path: Path, salt: bytes, key: LabelKey = PATH) -> Labels:
     """
     table = read_table(path.read_bytes(), path.name)
     keyed_by = key_column(table.columns, key, f"{table.name} line 1")
+    table.refuse_empty()
     cells = table.column(keyed_by)
     keys = _keys(table, cells, key.kind, keyed_by, salt)
     names = _names_of(table.columns, keyed_by)

@@ -1,4 +1,7 @@
-"""What a model has seen, and a split, to a proof that the test side is new to it, or to a refusal."""
+"""Proves from what a model has seen, and a split, that the test split is new to it, or refuses the model.
+
+Without patient numbers nothing is proven of patients: what stands for one, a study or a file, may be one of several.
+"""
 
 import json
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from radmae_jax.data.manifest import Manifest, read_with_facts, write_atomically
+from radmae_jax.data.separation import patient_numbers, separation
 from radmae_jax.data.splits import LeakageError, Split
 
 FILE = "trained_on.parquet"  # in a work directory
@@ -28,13 +32,21 @@ class Seen:
 class Leakage:
     """How far it is known that no test patient and no test image was trained on; the keys of its JSON report."""
 
-    patients_on_two_sides: int
+    patients_on_two_sides: int | None  # None where no image has a patient number
     images_on_two_sides: int | None  # by their pixels; None where some were indexed without
-    pretraining: str  # none: it began fresh | proven: nothing shared | unproven: not known what it was trained on
-    seen_patients: int | None  # that it was trained with or chosen by
-    shared_patients: int | None  # of them on the test side
+    # none: it began fresh | proven: nothing shared | unproven: not known what it was trained on, or of which patients
+    pretraining: str
+    seen_patients: int | None  # that it was trained with or chosen by; None where no image has a patient number
+    shared_patients: int | None  # of them on the test side; likewise
     shared_images: int | None  # likewise, by their pixels; None where those of some are not known
     said: str
+    images_without_number: int = 0  # of the manifest: a study or a file stands for their patient
+    test_images_without_number: int = 0
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether every image has a patient number, so that what is said of patients is said of all."""
+        return self.patients_on_two_sides is not None and not self.images_without_number
 
 
 def seen_of(manifest: Manifest, records: np.ndarray, before: Seen | None = None) -> Seen:
@@ -81,16 +93,22 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
     Raises LeakageError where it has seen test patients, or images with the same pixels as test images.
     """
     test = split.records("test").tolist()
-    if None in manifest.pixel_hashes:
-        sides = "no patient is on two sides of the split (of images nobody knows: some were indexed without pixels)"
-        straddling = None
-    else:
-        sides, straddling = "no patient and no image is on two sides of the split", 0
+    numbers = patient_numbers(manifest, split)
+    hashed_all = None not in manifest.pixel_hashes
+    sides = separation(numbers, hashed_all)
+
+    def found(pretraining: str, patients: int | None, shared: int | None, images: int | None, said: str) -> Leakage:
+        straddling = 0 if hashed_all else None
+        counts = numbers.without, numbers.test_without
+        if numbers.none:  # keys of studies or files are no patients
+            return Leakage(None, straddling, pretraining, None, None, images, said, *counts)
+        return Leakage(0, straddling, pretraining, patients, shared, images, said, *counts)
+
     if seen is None and not given:
-        return Leakage(0, straddling, "none", None, None, None, f"{sides}; training began with fresh weights")
+        return found("none", None, None, None, f"{sides}; training began with fresh weights")
     if seen is None:
         said = f"{sides}; what the given weights were trained on is not known: test images may have been among it"
-        return Leakage(0, straddling, "unproven", None, None, None, said)
+        return found("unproven", None, None, None, said)
     patients = {manifest.patients[r] for r in test} & seen.patients
     images = {h for h in (manifest.pixel_hashes[r] for r in test) if h is not None} & seen.images
     if patients or images:
@@ -101,17 +119,22 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
         )
     hashed = seen.hashed and all(manifest.pixel_hashes[r] is not None for r in test)
     shared = 0 if hashed else None
+    no_image = f"none of the {len(seen.images):,} images seen has the pixels of a test image"
+    images_too = "" if hashed else "; the pixels of some images are not known"
+    whole = "trained with or chosen by, pre-training included," if given else "trained with or chosen by"
+    if numbers.none:
+        said = f"{sides}; whether a patient that was {whole} is a test patient is unknown too; {no_image}{images_too}"
+        return found("unproven" if given else "none", None, None, shared, said)
     if seen.keys == {_key(manifest)}:
         images_too = "" if hashed else " (some images were indexed without pixels, so only patients were compared)"
-        whole = "trained with or chosen by, pre-training included," if given else "trained with or chosen by"
+        whole += " (studies and files that stand for one included)" if numbers.partial else ""
         said = f"{sides}; none of the {len(seen.patients):,} patients that were {whole} is a test patient{images_too}"
-        return Leakage(0, straddling, "proven" if given else "none", len(seen.patients), 0, shared, said)
-    images_too = "" if hashed else "; the pixels of some images are not known"
+        return found("proven" if given else "none", len(seen.patients), 0, shared, said)
     said = (
         f"{sides}; patients of pre-training are keyed otherwise (by another salt, or other identifiers) and cannot be "
-        f"compared; none of the {len(seen.images):,} images seen has the pixels of a test image{images_too}"
+        f"compared; {no_image}{images_too}"
     )
-    return Leakage(0, straddling, "unproven", len(seen.patients), None, shared, said)
+    return found("unproven", len(seen.patients), None, shared, said)
 
 
 def _key(manifest: Manifest) -> str:

@@ -97,6 +97,7 @@ def from_file(
     where = f"{table.name} line 1"
     keyed_by = key_column(table.columns, key, where, _USUAL.get(key.kind, ()))
     held_by = key_column(table.columns, LabelKey("split", column or "split"), where)
+    table.refuse_empty()
     cells, texts = table.column(keyed_by), table.column(held_by)
     hashed = key.kind in ("patient", "study")
     remarks = check_identifiers(table, keyed_by) if hashed else []

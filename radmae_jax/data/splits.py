@@ -181,6 +181,13 @@ def read_assignment(path: Path) -> Assignment:
     Errors: FileNotFoundError; ValueError where it is no split file or was changed; LeakageError where a patient has two
     sides.
     """
+    read, stored = _parse(path)
+    _check_hash(path, read, stored)
+    return read
+
+
+def _parse(path: Path) -> tuple[Assignment, str]:
+    """What a split file says, and the hash that it says it has."""
     if not path.exists():
         raise FileNotFoundError(f"no split {path}; `radmae split` makes one")
     table, facts = read_with_facts(path)
@@ -196,9 +203,12 @@ def read_assignment(path: Path) -> Assignment:
     side_of_patient = dict(zip(patients, named, strict=True))
     fractions, origin = tuple(facts["fractions"]), facts.get("from", "")
     digest = split_hash(side_of_patient, facts["seed"], fractions, origin)
-    if digest != facts["hash"]:
-        raise ValueError(f"{path}: field hash: {digest[:12]}, the file says {facts['hash'][:12]}: it was changed")
-    return Assignment(side_of_patient, facts["seed"], fractions, facts["manifest"], digest, origin)
+    return Assignment(side_of_patient, facts["seed"], fractions, facts["manifest"], digest, origin), facts["hash"]
+
+
+def _check_hash(path: Path, read: Assignment, stored: str) -> None:
+    if read.hash != stored:
+        raise ValueError(f"{path}: field hash: {read.hash[:12]}, the file says {stored[:12]}: it was changed")
 
 
 def read_split(path: Path, manifest: Manifest) -> Split:
@@ -207,7 +217,7 @@ def read_split(path: Path, manifest: Manifest) -> Split:
     Errors: FileNotFoundError; ValueError where the file was changed or lacks patients of the manifest;
     LeakageError where a patient has two sides, or equal pixels lie on two.
     """
-    read = read_assignment(path)
+    read, stored = _parse(path)
     missing = len(set(manifest.patients) - read.patients.keys())
     if missing:
         raise ValueError(
@@ -216,6 +226,7 @@ def read_split(path: Path, manifest: Manifest) -> Split:
         )
     sides = np.array([SIDES.index(read.patients[p]) for p in manifest.patients], np.int8).reshape(-1)
     refuse_shared_pixels(sides, manifest, str(path))
+    _check_hash(path, read, stored)
     return Split(sides, read.patients, read.seed, read.fractions, read.manifest_hash, read.hash, read.origin)
 
 

@@ -36,12 +36,17 @@ class Table:
         at = self.columns.index(name)
         return [row[at] for row in self.rows]
 
+    def refuse_empty(self, rows: str = "rows") -> None:
+        """Raises ValueError where there is no row; `rows` is what the message calls them."""
+        if not self.rows:
+            raise ValueError(f"{self.name}: no {rows} below the header")
+
     def where(self, row: int) -> str:
         """A row's place, for messages: "labels.csv line 7"."""
         return f"{self.name} line {self.lines[row]}"
 
 
-def read_table(data: bytes, name: str, *, rows: str = "rows", cells: str = "cells") -> Table:
+def read_table(data: bytes, name: str, *, cells: str = "cells") -> Table:
     """Parses the bytes of a CSV file.
 
     UTF-8 and UTF-16, with a byte-order mark or without, are recognized, anything else is read as Latin-1 and remarked
@@ -49,12 +54,11 @@ def read_table(data: bytes, name: str, *, rows: str = "rows", cells: str = "cell
 
     Args:
       name: of the file, for messages.
-      rows: what messages call its rows, such as "sizes".
-      cells: what they call its cells, such as "values".
+      cells: what messages call its cells, such as "values".
 
     Raises:
-      ValueError: for a file that is no text, has no header or no rows, or whose header or a row is malformed; the
-        message names the file, the line and the cause.
+      ValueError: for a file that is no text or has no header, or whose header or a row is malformed; the message names the
+        file, the line and the cause.
     """
     text, remarks = text_of(data, name)
     first, text = _without_separator_line(text)
@@ -70,8 +74,6 @@ def read_table(data: bytes, name: str, *, rows: str = "rows", cells: str = "cell
             raise ValueError(f"{name} line {line}: {len(record)} {cells}, expected {len(header)}")
         found.append([record[at] for at in kept])
         lines.append(line)
-    if not found:
-        raise ValueError(f"{name}: no {rows} below the header")
     return Table(name, columns, found, lines, ignored, delimiter, remarks)
 
 

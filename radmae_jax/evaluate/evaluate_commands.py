@@ -32,7 +32,9 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
     figures = {"level": options.level, "resamples": options.resamples}
     done, predicted = evaluate(options.runs, options.side, step, **figures)
     report = done.to_json()
-    print(f"{options.side} side, {done.images:,} images of {done.patients:,} patients; {done.leakage.said}")
+    known = done.leakage.patients_on_two_sides is not None
+    people = f"{done.patients:,} patients" if known else f"unknown patients ({done.patients:,} studies or files)"
+    print(f"{options.side} side, {done.images:,} images of {people}; {done.leakage.said}")
     if len(done.unreadable):
         print(
             f"{len(done.unreadable)} images could not be read; record {done.unreadable[0][0]}: {done.unreadable[0][1]}"
@@ -47,7 +49,8 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> int:
         for alone in scores.metadata_alone:
             print(f"  {alone.name} alone, without a pixel: {percent(alone.balanced_accuracy)}")
     if options.against:
-        _, others = evaluate(options.against, options.side, step, **figures)
+        against, others = evaluate(options.against, options.side, step, **figures)
+        print(f"against: {against.leakage.said}")
         comparisons = compare_arms(predicted, others, **figures)
         report["comparisons"] = [asdict(comparison) for comparison in comparisons]
         for found in comparisons:

@@ -71,6 +71,7 @@ def _embed(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _probe(options: argparse.Namespace, rest: list[str]) -> int:
+    from radmae_jax.data.separation import patient_numbers, separation
     from radmae_jax.evaluate.features import read_features
     from radmae_jax.evaluate.passes import TooManyUnreadable
     from radmae_jax.evaluate.probe import open_cases, probe
@@ -100,6 +101,9 @@ def _probe(options: argparse.Namespace, rest: list[str]) -> int:
         print("  the better settings were chosen on these images: the test side will give less")
     if found.leakage:
         print(f"  leakage: {found.leakage}")
+    else:
+        known = None not in cases.manifest.pixel_hashes
+        print(f"  leakage: {separation(patient_numbers(cases.manifest, cases.split), known)}")
     return 0
 
 

@@ -49,7 +49,7 @@ def _compile(options: argparse.Namespace, rest: list[str]) -> int:
 
     config = optional_config(rest)
     sizes = options.sizes or (None if config.data.manifest else "poster")
-    plan = make_plan(config, *sizes_of(sizes, config))
+    plan = make_plan(config, *sizes_of(sizes, config, print))
     console = Console()
 
     def told(need: Need) -> None:

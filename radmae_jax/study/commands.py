@@ -65,6 +65,8 @@ def _study(options: argparse.Namespace, rest: list[str]) -> int:
     for cell in table["cells"]:
         found = percent(Interval(**cell["balanced_accuracy"]))
         print(f"{cell['task']}, {cell['budget']} labels, {cell['arm']}: {found}")
+    for arm in table["arms"]:
+        print(f"leakage, {arm['name']}: {arm['leakage']['said']}")
     for note in table["notes"]:
         print(note)
     print(f"{folder / FILE}; `radmae report {folder}` makes a page of it")

@@ -81,6 +81,7 @@ def table_of(study: Study, cells: list[Cell], points: list[Point], place: Place)
                  "p_value": found.p_value}
             )  # fmt: skip
     proofs = {arm.name: _proof(study, cells, arm.name, place) for arm in study.arms}
+    weakest_proof = weakest(list(proofs.values()))
     tasks = []
     for name, label in study.tasks:
         of_task = scores[study.arms[0].name, name, study.budgets[0]]
@@ -103,8 +104,8 @@ def table_of(study: Study, cells: list[Cell], points: list[Point], place: Place)
              "per_seed": list(scores[_key(p.cell)].per_seed)}
             for p in points
         ],
-        "leakage": asdict(weakest(list(proofs.values()))),
-        "notes": notes_of(study, cells, scores, comparisons, common, place),
+        "leakage": asdict(weakest_proof),
+        "notes": [*notes_of(study, cells, scores, comparisons, common, place), *_unknown_patients(weakest_proof)],
     }  # fmt: skip
 
 
@@ -130,6 +131,21 @@ def _proof(study: Study, cells: list[Cell], name: str, place: Place) -> Leakage:
     cell = next(cell for cell in cells if cell.arm == name)
     run = Run(arm, cell.task, dict(study.tasks)[cell.task], cell.budget, 0, cell.learning_rate)
     return prove_run(place.folder / run.folder, open_archive(run.config()))
+
+
+def _unknown_patients(proof: Leakage) -> list[str]:
+    """What figures that count patients rest on, where patients are not known."""
+    if proof.patients_on_two_sides is None:
+        return [
+            "No image has a patient number: studies or files are counted as patients, also in intervals and p-values, "
+            "and it is unknown whether a patient is in two splits."
+        ]
+    if proof.images_without_number:
+        return [
+            f"{proof.images_without_number:,} images ({proof.test_images_without_number:,} of them test images) have "
+            "no patient number: it is unknown whether their patients are in two splits."
+        ]
+    return []
 
 
 def _cell(cell: Cell, scores: Scores) -> dict[str, Any]:

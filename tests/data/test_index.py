@@ -159,7 +159,7 @@ def test_labels_join_by_path(source, tmp_path, caplog):
     ]
     labels.write_text("\n".join(rows) + "\n")
     out = tmp_path / "m.parquet"
-    summary = run(source, out, labels=labels)
+    summary = run(source, out, labels=labels, allow_missing_patients=True)
     assert (summary.label_rows_unmatched, summary.images_without_labels) == (1, 5)
     assert summary.label_columns == ("implant", "score") and summary.label_columns_ignored == ("height",)
     assert summary.without_patient_id == 2
@@ -177,7 +177,7 @@ def test_labels_join_by_path(source, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,region\n", "line 1: no column named path"),
+        ("image,region\n", "line 1: no column named path"),
         ("path,a,a\n", "line 1: column names are empty or not distinct"),
         ("path,a\nx,1\ny\n", "line 3: 1 cells, expected 2"),
         ("path,a\nx,1\nx,2\n", "line 3: its path was given before"),

@@ -33,7 +33,7 @@ def test_csv_forms(compress, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rows,cols\n1,2\n", "line 1: columns 'rows,cols', expected height,width"),
+        ("deep,wide\n1,2\n", "line 1: columns 'deep,wide', expected height,width"),
         ("height,width\n1,2\n3\n", "line 3: 1 values, expected 2"),
         ("height,width\n1,2\nx,3\n", "line 3: height is 'x', expected a whole number"),
         ("height,width\n1,0\n", "line 2: width is 0, expected 1 to 1000000"),

@@ -8,6 +8,7 @@ import numpy as np
 
 from radmae_jax.command import said
 from radmae_jax.data.manifest import Manifest, quarantine_path, read_manifest, read_with_facts
+from radmae_jax.data.separation import PatientNumbers, patient_numbers
 from radmae_jax.data.splits import MAX_CLASSES, SIDES, Split, read_split
 
 _COLUMNS = ("view", "laterality", "scanner", "modality", "bits", "photometric", "syntax")  # beside the region
@@ -59,6 +60,7 @@ class Facts:
     manifest: Manifest
     split: Split | None
     patients: int
+    numbers: PatientNumbers  # how many images have none: studies or files are then counted as patients
     studies: int
     region: Counted
     columns: list[Counted]  # those of which anything is known
@@ -83,6 +85,7 @@ def read_facts(path: Path, split_path: Path) -> Facts:
         manifest=manifest,
         split=split,
         patients=len(set(manifest.patients)),
+        numbers=patient_numbers(manifest, split),
         studies=len(set(manifest.table["study"].to_pylist())),
         region=_counted(manifest, "region"),
         columns=[column for column in columns if column.values],

@@ -1,6 +1,6 @@
 """The fields a page reads of evaluation/SIDE.json and study.json, so that one of another version is named."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from radmae_jax.data.leakage import Leakage
@@ -11,7 +11,7 @@ _LABEL = (
     "auroc_of_class", "confusion", "calibration", "per_seed", "strata", "metadata_alone",
 )  # fmt: skip
 _CALIBRATION = ("ece", "brier", "nll", "bins")
-_LEAKAGE = tuple(field.name for field in fields(Leakage))
+_LEAKAGE = tuple(field.name for field in fields(Leakage) if field.default is MISSING)  # others may be missing
 _STUDY = ("name", "side", "level", "tasks", "budgets", "seeds", "arms", "cells", "comparisons", "curve", "notes")
 _PARTS = {
     "tasks": ("name", "label", "classes", "classes_present"),

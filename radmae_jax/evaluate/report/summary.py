@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from radmae_jax.data.separation import unknown_of
 from radmae_jax.evaluate.report.archive import Facts
 from radmae_jax.evaluate.report.data import Binning
 from radmae_jax.evaluate.report.gather import Found, Study
@@ -25,7 +26,9 @@ def sentences(found: Found, archives: list[Facts], binnings: list[Binning], task
     levels = {task.evaluation["level"] for task in tasks} | {study.figures["level"] for study in found.studies}
     if levels:
         level = listed([level_of(value) for value in sorted(levels)])
-        said.append(f"Figures in brackets are {level} intervals from resampling patients.")
+        known = all(task.patients_known for task in tasks) and not any(_unknown(study) for study in found.studies)
+        what = "patients" if known else "patients or, without their numbers, studies or files"
+        said.append(f"Figures in brackets are {level} intervals from resampling {what}.")
     return said
 
 
@@ -34,7 +37,8 @@ def tiles(archives: list[Facts], binnings: list[Binning], tasks: list[Task]) -> 
     found = []
     if archives:
         images, patients = sum(len(f.manifest) for f in archives), sum(f.patients for f in archives)
-        found.append(("Images", f"{images:,}", f"of {count(patients, 'patient')}"))
+        known = not any(facts.numbers.none for facts in archives)
+        found.append(("Images", f"{images:,}", f"of {people(patients, known)}"))
     if binnings:
         plan = binnings[0].plan
         found.append(("Training FLOPs saved", f"{plan.flops_saved_pct:.1f} %", "against one fixed size"))
@@ -54,8 +58,37 @@ def _archive(facts: Facts) -> str:
     different = len(set(zip(heights.tolist(), widths.tolist(), strict=True)))
     lost = sum(files for _, files in facts.quarantine or [])
     refused = f" {count(lost, 'further file')} could not be used." if lost else ""
-    images = f"{count(len(facts.manifest), 'radiograph')}{regions} from {count(facts.patients, 'patient')}"
-    return f"The archive holds {images}, in {count(different, 'size')}.{refused}"
+    images = (
+        f"{count(len(facts.manifest), 'radiograph')}{regions} from {people(facts.patients, not facts.numbers.none)}"
+    )
+    unknown = unknown_of(facts.numbers)
+    also = f" {unknown[:1].upper()}{unknown[1:]}." if unknown else ""
+    return f"The archive holds {images}, in {count(different, 'size')}.{refused}{also}"
+
+
+def people(number: int, known: bool) -> str:
+    """How many patients, or, where no image has a patient number, what is counted instead."""
+    return count(number, "patient") if known else f"patients that are not known ({number:,} studies or files)"
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """What a proof comes to: the last row of its table."""
+    if report["patients_on_two_sides"] is None:
+        return "separation of patients is unknown, not proven"
+    if report["pretraining"] == "unproven":
+        return "separation is not proven"
+    without = report.get("images_without_number")
+    return (
+        f"separation is proven by patient numbers, and unknown for {without:,} images"
+        if without
+        else ("separation is proven")
+    )
+
+
+def _unknown(study: Study) -> bool:
+    """Whether a study's archive has no patient numbers."""
+    report = study.figures.get("leakage") or {}
+    return "patients_on_two_sides" in report and report["patients_on_two_sides"] is None
 
 
 def _binning(binning: Binning) -> str:
@@ -100,11 +133,10 @@ def _tasks(tasks: list[Task]) -> list[str]:
         scores = [_score(task) for task in of_side[:_MOST]]
         images = max(task.evaluation["images"] for task in of_side)
         patients = max(task.evaluation["patients"] for task in of_side)
-        where = f"{count(images, f'{side} image')} of {count(patients, 'patient')}"
+        where = f"{count(images, f'{side} image')} of {people(patients, all(task.patients_known for task in of_side))}"
         seen = {task.evaluation["leakage"].get("pretraining") for task in of_side}
-        unseen = (
-            f" whom {'training' if seen <= {'none', 'proven'} else 'fine-tuning'} never saw" if side == "test" else ""
-        )
+        proven = side == "test" and all(task.patients_proven for task in of_side)
+        unseen = f" whom {'training' if seen <= {'none', 'proven'} else 'fine-tuning'} never saw" if proven else ""
         said.append(f"On {where}{unseen}, balanced accuracy was {listed(scores)}.")
         if side == "validation":
             said.append("The test side was not opened; the best step was chosen on validation, so this flatters.")

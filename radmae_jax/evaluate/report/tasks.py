@@ -28,6 +28,16 @@ class Task:
         return str(self.figures["label"])
 
     @property
+    def patients_known(self) -> bool:
+        """Whether the patients that are counted are people: not where no image has a patient number."""
+        return self.evaluation["leakage"].get("patients_on_two_sides") is not None
+
+    @property
+    def patients_proven(self) -> bool:
+        """Whether it is known of every image that its patient is in one split alone."""
+        return self.patients_known and not self.evaluation["leakage"].get("images_without_number")
+
+    @property
     def chance(self) -> float | None:
         """The balanced accuracy of guessing: 1 / classes that any image has."""
         present = sum(1 for recall in self.figures["recall"] if recall["images"])
