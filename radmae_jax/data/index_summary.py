@@ -136,7 +136,7 @@ def _patients(s: IndexSummary) -> list[str]:
         sources = [name for name in NO_NUMBER for _ in range(s.patient_sources.get(name, 0))]
         lines.append(
             f"warning: {s.without_patient_id:,} of {s.images:,} images have no patient number; what stands for it: "
-            f"{stand_ins(sources)}. In every split {unknown_of(numbers)}"
+            f"{stand_ins(sources)}; {unknown_of(numbers)}"
         )
     lines.append(f"the patient with the most images has {s.largest_patient:,}")
     if s.largest_patient > max(_LARGE, _MANY * s.images):

@@ -103,7 +103,7 @@ def _utf16_without_mark(data: bytes) -> str:
     """UTF-16 shows as a NUL in every second byte of ASCII letters, and in none of the others."""
     head = data[: min(_HEAD, len(data) // 2 * 2)]
     first, second = head[0::2].count(0), head[1::2].count(0)
-    least = max(1, len(head) // 2 // 10)
+    least = max(2, len(head) // 2 // 10)  # one is a stray
     if second >= least and not first:
         return "utf-16-le"
     return "utf-16-be" if first >= least and not second else ""

@@ -57,8 +57,8 @@ def read_table(data: bytes, name: str, *, cells: str = "cells") -> Table:
       cells: what messages call its cells, such as "values".
 
     Raises:
-      ValueError: for a file that is no text or has no header, or whose header or a row is malformed; the message names the
-        file, the line and the cause.
+      ValueError: for a file that is no text or has no header, or whose header or a row is malformed; the message names
+        the file, the line and the cause.
     """
     text, remarks = text_of(data, name)
     first, text = _without_separator_line(text)

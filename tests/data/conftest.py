@@ -91,7 +91,7 @@ def write(
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_dicom() -> Callable[..., Path]:
     return write
 
