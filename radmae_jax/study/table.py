@@ -105,7 +105,7 @@ def table_of(study: Study, cells: list[Cell], points: list[Point], place: Place)
             for p in points
         ],
         "leakage": asdict(weakest_proof),
-        "notes": [*notes_of(study, cells, scores, comparisons, common, place), *_unknown_patients(weakest_proof)],
+        "notes": [*notes_of(study, cells, scores, comparisons, common, place), *unknown_patients(weakest_proof)],
     }  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def _proof(study: Study, cells: list[Cell], name: str, place: Place) -> Leakage:
     return prove_run(place.folder / run.folder, open_archive(run.config()))
 
 
-def _unknown_patients(proof: Leakage) -> list[str]:
+def unknown_patients(proof: Leakage) -> list[str]:
     """What figures that count patients rest on, where patients are not known."""
     if proof.patients_on_two_sides is None:
         return [

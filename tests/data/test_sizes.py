@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from radmae_jax.cli import main
 from radmae_jax.data.manifest import COLUMNS, write_manifest
-from radmae_jax.data.sizes import poster_sizes, read_sizes
+from radmae_jax.data.sizes import poster_sizes, read_size_list, read_sizes, sizes_named
 
 
 def test_poster_sizes_give_the_published_totals():
@@ -31,8 +32,58 @@ def test_csv_forms(compress, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "sizes", "ignored"),
+    [
+        ("Rows,Columns\n10,20\n", ([10], [20], [1]), ""),
+        (",SOPInstanceUID,Columns,Rows,Modality\n0,1.2,20,10.0,CR\n", ([10], [20], [1]), "(no name), SOPIn"),
+        ("id;Breite;Höhe;image_width;Image Height\n1;x;y;2048,0;1.5e3\n", ([1500], [2048], [1]), "id, Breite, Höhe"),
+        ("width\theight\tcount\n20\t10\t3\n", ([10], [20], [3]), ""),
+        ("COUNT|IMG_WIDTH|IMG_HEIGHT\n3.0|20|10\n", ([10], [20], [3]), ""),
+        ("cols,rows\n20,10\n,\n\n30,40\n", ([10, 40], [20, 30], [1, 1]), ""),
+        ("cols16,rows16\n3,2\n", ([32], [48], [1]), ""),
+        (
+            "Image Index,OriginalImage[Width,Height],View\na.png,2682,2749,PA\n",
+            ([2749], [2682], [1]),
+            "Image Index, View",
+        ),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_sizes_as_people_export_them(text, sizes, ignored, encoding, tmp_path, capsys):
+    path = tmp_path / "s.csv"
+    path.write_bytes(text.encode(encoding))
+    read = read_size_list(path)
+    assert tuple(column.tolist() for column in read.sizes) == sizes
+    assert [column.tolist() for column in sizes_named(str(path))] == list(sizes) and capsys.readouterr().out == ""
+    lines = "\n".join(read.lines())
+    assert "sizes from columns " + ", ".join(read.used) in lines
+    assert f"ignored columns: {ignored}" in lines if ignored else "ignored" not in lines
+    assert ("is read as Latin-1" in lines) == (encoding == "cp1252" and not text.isascii())
+
+
+def test_plan_and_savings_print_what_they_read(tmp_path, capsys):
+    path = tmp_path / "s.csv"
+    path.write_text("Patient;Columns;Rows\n" + "".join(f"{n};{500 + 16 * n};{700 + 16 * n}\n" for n in range(64)))
+    wanted = "sizes from columns Rows, Columns; ignored columns: Patient"
+    assert main(["plan", str(path), "--config=demo", "--config.bins.group=4"]) == 0
+    assert wanted in capsys.readouterr().out
+    assert main(["bench", "savings", "--sizes", str(path), "--shapes", "2"]) == 0
+    assert wanted in capsys.readouterr().out
+    path.write_bytes(b"PAR1")
+    assert main(["plan", str(path)]) == 2 and "s.csv is a Parquet file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("height,Rows,width\n1,2,3\n", "line 1: .*: 2 columns may be the height: height, Rows; keep one"),
+        ("rows16,height,cols16\n1,2,3\n", "2 columns may be the height: rows16, height"),
+        ("rows16,width\n1,2\n", "rows16 and width are in different units; rows16 goes with cols16"),
+        ("height,width,count,n_images\n1,2,3,4\n", "2 columns may be the count: count, n_images"),
+        ("Rows,Columns\n1,2\n3,\n", "line 3: Columns is '', expected a whole number"),
+        ("Rows,Columns\n1,2\n12.5,3\n", "line 3: Rows is '12.5', expected a whole number"),
+        ("Rows,Columns\n1,2\nNaN,3\n", "line 3: Rows is 'NaN', expected a whole number"),
+        ("Rows,Columns\n1_0,2\n", "line 2: Rows is '1_0'"),
         ("deep,wide\n1,2\n", "line 1: columns 'deep,wide', expected height,width"),
         ("height,width\n1,2\n3\n", "line 3: 1 values, expected 2"),
         ("height,width\n1,2\nx,3\n", "line 3: height is 'x', expected a whole number"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
@@ -15,7 +16,7 @@ from radmae_jax.config import Bins, Config, Data, Optim, Task, Train
 from radmae_jax.config_checks import validate
 from radmae_jax.convert.weights import to_variables
 from radmae_jax.data.leakage import FILE, read_seen, write_seen
-from radmae_jax.data.manifest import read_manifest
+from radmae_jax.data.manifest import read_manifest, write_manifest
 from radmae_jax.data.splits import LeakageError, read_split
 from radmae_jax.evaluate.evaluation import compare_arms, evaluate
 from radmae_jax.evaluate.export import convert
@@ -182,6 +183,27 @@ def test_a_run_from_a_run_has_seen_what_both_have(run, config, tmp_path):
     assert read_seen(tmp_path / "next") == read_seen(run)
     found, _ = evaluate([tmp_path / "next"], "validation", "latest", resamples=50)
     assert found.leakage.pretraining == "proven" and "pre-training included" in found.leakage.said
+
+
+def test_without_patient_numbers_scores_prove_nothing_of_patients(run, labelled, tmp_path, capsys):
+    """The run's archive, had its images no patient numbers: its rows hash alike."""
+    other, manifest = tmp_path / "other", read_manifest(labelled)
+    shutil.copytree(run, other)
+    at = manifest.table.column_names.index("patient_source")
+    without = manifest.table.set_column(at, "patient_source", pa.array(["file"] * len(manifest)))
+    write_manifest(without, tmp_path / "m.parquet", manifest.source, manifest.key)
+    shutil.copy(f"{labelled}.split.parquet", tmp_path / "m.parquet.split.parquet")
+    settings = json.loads((other / "config.json").read_text())
+    settings["data"]["manifest"] = str(tmp_path / "m.parquet")
+    (other / "config.json").write_text(json.dumps(settings))
+    assert main(["evaluate", str(other), "--resamples", "50", "--against", str(run)]) == 0
+    text = capsys.readouterr().out
+    assert "12 images of unknown patients (12 studies or files); it is unknown whether a patient is in two" in text
+    assert "against: no patient and no image is in two splits" in text  # of the run whose archive has numbers
+    leakage = json.loads((other / "evaluation" / "validation.json").read_text())["leakage"]
+    assert leakage["patients_on_two_sides"] is None and leakage["pretraining"] == "none"
+    assert main(["probe", str(other), str(tmp_path / "m.parquet"), "--label", "texture"]) == 0
+    assert "leakage: it is unknown whether a patient is in two splits" in capsys.readouterr().out
 
 
 def test_images_that_cannot_be_read_are_counted_up_to_the_run_s_limit(run, evaluated, tmp_path, capsys):

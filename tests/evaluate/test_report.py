@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from radmae_jax.config import Config, Data, Task, Train
+from radmae_jax.data.dataset import open_archive
 from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.splits import read_split
 from radmae_jax.evaluate.report.gather import gather
@@ -149,6 +150,37 @@ def test_figures_of_an_evaluation_are_written_with_intervals(tmp_path, read_page
         "fine 18 2 rough 2 18",
     ):  # fmt: skip
         assert said in page.text, said
+
+
+def test_without_patient_numbers_a_page_claims_nothing_of_patients(archive, run_config, tmp_path, read_page):
+    """The archive's PNG images have none; then a proof in which some images have none."""
+    _pretraining(tmp_path / "run", replace(run_config, data=Data(manifest=str(archive), workers=0)))
+    open_archive(Config(data=Data(manifest=str(archive))))  # makes the split, if no other test has
+    _write(tmp_path / "tuned" / "config.json", to_dict(Config(task=Task("classify", ("texture",)))))
+    evaluation = _evaluation()
+    evaluation["leakage"] |= {"patients_on_two_sides": None, "images_without_number": 45, "pretraining": "none"}
+    evaluation["leakage"]["said"] = "it is unknown whether a patient is in two splits"
+    _write(tmp_path / "tuned" / "evaluation" / "test.json", evaluation)
+    text = read_page(tmp_path).text
+    for said in (
+        "60 radiographs from patients that are not known (60 studies or files)",
+        "It is unknown whether a patient is in two splits, as no image has a patient number.",
+        "The archive is split once, by study or file: no image has a patient number",
+        "On 45 test images of patients that are not known (33 studies or files), balanced accuracy was",
+        "intervals from resampling patients or, without their numbers, studies or files",
+        "Patients on two sides not known", "Verdict separation of patients is unknown, not proven",
+        "Split by study or file",
+    ):  # fmt: skip
+        assert said in text, said
+    for claim in ("never saw", "separation is proven", "The archive is split by patient", "judged by test patients"):
+        assert claim not in text, claim
+    evaluation["leakage"] |= {
+        "patients_on_two_sides": 0, "pretraining": "proven", "images_without_number": 7, "test_images_without_number": 2
+    }  # fmt: skip
+    _write(tmp_path / "tuned" / "evaluation" / "test.json", evaluation)
+    text = read_page(tmp_path).text
+    assert "separation is proven by patient numbers, and unknown for 7 images" in text and "never saw" not in text
+    assert "Images without a patient number, of which it is not known 7, 2 of them test images" in text
 
 
 def test_labels_cannot_become_html(tmp_path, read_page):

@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from radmae_jax.config import Bins, Config, Data, Optim, Task, Train
 from radmae_jax.data.dataset import open_archive
+from radmae_jax.data.leakage import Leakage
 from radmae_jax.evaluate.evaluation import evaluate
 from radmae_jax.study import execute
 from radmae_jax.study.check import check_study, with_lengths
@@ -21,7 +22,7 @@ from radmae_jax.study.conduct import FILE, conduct, share_programs
 from radmae_jax.study.execute import Place, Result, predict_once, run_study
 from radmae_jax.study.plan import Arm, Run, Study
 from radmae_jax.study.pretraining import curve_arms, pretraining_of
-from radmae_jax.study.table import table_of
+from radmae_jax.study.table import table_of, unknown_patients
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.watch import Diverged
 
@@ -123,7 +124,11 @@ def test_the_table_is_of_the_stored_predictions(finished, study, labelled):
     assert pretraining["mae"]["images"] == images
     notes = "\n".join(table["notes"])
     assert "mean of 2 runs" in notes and "rarest class" in notes and "1 differences between arms" in notes
-    assert ".png" not in json.dumps(table)
+    assert ".png" not in json.dumps(table) and "patient number" not in notes
+    unknown = Leakage(None, 0, "none", None, None, None, "", 60, 6)
+    assert "No image has a patient number: studies or files are counted as patients" in unknown_patients(unknown)[0]
+    some = replace(unknown, patients_on_two_sides=0)
+    assert "60 images (6 of them test images) have no patient number" in unknown_patients(some)[0]
 
 
 def test_arms_are_compared_on_the_images_that_all_runs_could_read(finished, study):
