@@ -144,7 +144,12 @@ def _split(options: argparse.Namespace, rest: list[str]) -> int:
     images = {side: len(found) for side, found in records.items()}
     patients = {side: len({manifest.patients[r] for r in found.tolist()}) for side, found in records.items()}
     numbers = patient_numbers(manifest, split)
-    known = separation(numbers, None not in manifest.pixel_hashes)
+    hashed = None not in manifest.pixel_hashes
+    known = separation(numbers, hashed)
+    if numbers.none:
+        known = f"unknown: {known}"
+    elif not numbers.partial:
+        known = f"proven by patient keys{' and pixels' if hashed else ''}: {known}"
     figures = {"split": str(path), "hash": split.hash, "images": images, "patients": patients}
     figures |= {"from": split.origin, "separation": known, "without_patient_number": numbers.without}
     write_figures(options.json, figures | more)

@@ -113,9 +113,9 @@ def lines_of(summary: IndexSummary, manifest: Path) -> list[str]:
     """What `radmae index` prints."""
     s = summary
     bad = f" in {manifest}.quarantine.parquet" if s.bad else ""
-    lines = [
-        f"{s.images:,} images of {s.patients:,} patients in {manifest}; {s.bad:,} bad files{bad} ({s.seconds:.1f} s)"
-    ]
+    none = PatientNumbers(s.images, s.without_patient_id).none
+    people = f"unknown patients ({s.patients:,} studies or files)" if none else f"{s.patients:,} patients"
+    lines = [f"{s.images:,} images of {people} in {manifest}; {s.bad:,} bad files{bad} ({s.seconds:.1f} s)"]
     lines += [f"  {reason}: {count:,}" for reason, count in sorted(s.reasons.items())]
     lines += [f"  {s.ignored:,} files are no images by their names"] if s.ignored else []
     lines += [f"  {s.resumed:,} files were read before and taken from the journal"] if s.resumed else []
@@ -130,7 +130,7 @@ def _patients(s: IndexSummary) -> list[str]:
     if not s.images:
         return []
     by = ", ".join(f"{_SOURCES[name]} {count:,}" for name, count in s.patient_sources.items())
-    lines = [f"patients: {s.patients:,} in {s.studies:,} studies; images by what stands for their patient: {by}"]
+    lines = [f"{s.studies:,} studies; images by what stands for their patient: {by}"]
     numbers = PatientNumbers(s.images, s.without_patient_id)
     if s.without_patient_id:
         sources = [name for name in NO_NUMBER for _ in range(s.patient_sources.get(name, 0))]
@@ -138,7 +138,8 @@ def _patients(s: IndexSummary) -> list[str]:
             f"warning: {s.without_patient_id:,} of {s.images:,} images have no patient number; what stands for it: "
             f"{stand_ins(sources)}; {unknown_of(numbers)}"
         )
-    lines.append(f"the patient with the most images has {s.largest_patient:,}")
+    if s.without_patient_id < s.images:
+        lines.append(f"the patient with the most images has {s.largest_patient:,}")
     if s.largest_patient > max(_LARGE, _MANY * s.images):
         lines.append(
             f"warning: one patient has {s.largest_patient:,} of {s.images:,} images: its number may be a placeholder, "

@@ -62,12 +62,14 @@ def key_column(columns: tuple[str, ...], key: LabelKey, where: str, names: tuple
         if len(found) == 1:
             return found[0]
         raise ValueError(f"{where}: no column named {key.column}; the columns are {listed}")
-    usual = names or KEYS[key.kind]
+    usual = names or KEYS.get(key.kind, (key.kind,))
     found = find_column(columns, usual)
     if not found:
+        others = [(kind, find_column(columns, usual_of)) for kind, usual_of in KEYS.items() if kind != key.kind]
+        hints = "".join(f", --label-key {kind} uses {', '.join(names)}" for kind, names in others if names)
         raise ValueError(
             f"{where}: no column named {usual[0]} (or {', '.join(usual[1:])}) among {len(columns)} columns: {listed}; "
-            f"--label-key {key.kind}=COLUMN names it"
+            f"--label-key {key.kind}=COLUMN names it{hints}"
         )
     if len(found) > 1:
         raise ValueError(

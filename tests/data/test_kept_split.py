@@ -105,7 +105,7 @@ def test_the_command(tmp_path, capsys):
     assert main(first) == 0
     text = capsys.readouterr().out
     assert "train 20, validation 10, test 10 images" in text and "of patients: train 20, validation 10, test 10" in text
-    assert "separation: no patient and no image is in two splits" in text
+    assert "separation: proven by patient keys and pixels: no patient and no image is in two splits" in text
     arguments = ["split", str(after.path), str(new), "--keep", str(old)]
     assert main(arguments) == 0
     text = capsys.readouterr().out

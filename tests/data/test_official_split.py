@@ -62,7 +62,7 @@ def test_every_documented_value_names_its_split(made, split):
     _, text, read = split("--from-column", "fold")
     assert [SIDES[side] for side in read.sides] == [side for _, side in values]
     assert read.origin == "column fold" and "taken from column fold" in text
-    assert "separation: no patient and no image is in two splits" in text
+    assert "separation: proven by patient keys and pixels: no patient and no image is in two splits" in text
 
 
 def test_other_values_are_mapped_or_listed(made, split):
@@ -111,7 +111,10 @@ def test_without_patient_numbers_separation_is_unknown(made, split):
     made(range(4), ["train", "train", "val", "test"], sources="file")
     for options in (["--from-column", "fold"], ["--seed", 1, "--fractions", 0.5, 0.25, 0.25]):
         _, text, _ = split(*options)
-        assert "separation: it is unknown whether a patient is in two splits, as no image has a patient number" in text
+        assert (
+            "separation: unknown: it is unknown whether a patient is in two splits, as no image has a patient number"
+            in text
+        )
         assert "no image, by its pixels, is in two splits" in text and "no patient" not in text
         assert "of studies or files (no image has a patient number): train 2" in text
     made(range(4), ["train", "train", "val", "test"], sources=["id", "file", "id", "study"])
