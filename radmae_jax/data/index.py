@@ -23,7 +23,7 @@ from radmae_jax.data.journal import Journal
 from radmae_jax.data.label_file import read_labels, refuse_no_match
 from radmae_jax.data.label_keys import parse_key
 from radmae_jax.data.manifest import COLUMNS, quarantine_path, write_manifest, write_quarantine
-from radmae_jax.data.manifest_changes import changes_of, old_manifest, refuse_changes
+from radmae_jax.data.manifest_changes import changes_of, is_same, old_manifest, refuse_changes
 
 # fmt: off
 NOT_IMAGES = frozenset((
@@ -129,7 +129,9 @@ def index(
         if not replace:
             refuse_changes(changes, manifest)
         write_quarantine(bad, manifest)
-        write_manifest(table, manifest, source, fingerprint(salt, columns["patient_source"], str(source)))
+        key = fingerprint(salt, columns["patient_source"], str(source))
+        if old is None or not is_same(old, table, changes, source, key):
+            write_manifest(table, manifest, source, key)
         journal.remove()
     finally:
         journal.close()

@@ -138,8 +138,9 @@ def _patients(s: IndexSummary) -> list[str]:
             f"warning: {s.without_patient_id:,} of {s.images:,} images have no patient number; what stands for it: "
             f"{stand_ins(sources)}; {unknown_of(numbers)}"
         )
-    if s.without_patient_id < s.images:
-        lines.append(f"the patient with the most images has {s.largest_patient:,}")
+    if numbers.none:
+        return lines
+    lines.append(f"the patient with the most images has {s.largest_patient:,}")
     if s.largest_patient > max(_LARGE, _MANY * s.images):
         lines.append(
             f"warning: one patient has {s.largest_patient:,} of {s.images:,} images: its number may be a placeholder, "

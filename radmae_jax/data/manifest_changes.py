@@ -86,6 +86,11 @@ def changes_of(old: Manifest | None, new: pa.Table) -> Changes:
     )
 
 
+def is_same(old: Manifest, new: pa.Table, changes: Changes, source: Path, key: str) -> bool:
+    """Whether the file that is there need not be written again: not even its bytes change."""
+    return len(old) == new.num_rows and not changes and old.source == source and old.key == key
+
+
 def lines_of_changes(changes: Changes) -> list[str]:
     """The changes in words, one line each."""
     if changes.unreadable:

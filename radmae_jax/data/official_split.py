@@ -15,15 +15,15 @@ from radmae_jax.data.manifest import Manifest
 from radmae_jax.data.near_misses import propose
 from radmae_jax.data.separation import patient_numbers, unknown_of
 from radmae_jax.data.splits import SIDES, LeakageError, Split, split_hash
-from radmae_jax.data.tables import is_no_identifier, is_unknown, read_table
+from radmae_jax.data.tables import is_no_identifier, is_unknown, read_table, simple
 
-# Values that name a split, in any case.
+# Values that name a split; case, spaces, "_" and "-" make no difference.
 VALUES: dict[str, tuple[str, ...]] = {
-    "train": ("train", "training", "trn", "tr", "trainset", "train_set", "training_set"),
+    "train": ("train", "training", "trn", "tr", "train set", "training set"),
     "validation": (
-        "validation", "valid", "validate", "val", "dev", "tune", "tuning", "validation_set", "valid_set", "val_set",
+        "validation", "valid", "validate", "val", "dev", "tune", "tuning", "validation set", "valid set", "val set",
     ),
-    "test": ("test", "testing", "tst", "te", "holdout", "hold-out", "held-out", "heldout", "test_set"),
+    "test": ("test", "testing", "tst", "te", "holdout", "heldout", "test set"),
 }  # fmt: skip
 FILE_KEYS = ("path", "name", "stem", "patient", "study")
 _USUAL = {"patient": ("patient", *PATIENT_NAMES), "study": (*KEYS["study"], "study_id")}
@@ -196,8 +196,8 @@ def official_split(manifest: Manifest, found: SplitValues, mapped: dict[str, str
 
 def _usual(value: str) -> str | None:
     """The split that a value names by itself."""
-    text = value.strip().casefold().replace(" ", "_")
-    return next((side for side, names in VALUES.items() if text in names), None)
+    text = simple(value)
+    return next((side for side, names in VALUES.items() if text in map(simple, names)), None)
 
 
 def _keyed(kind: str, cell: str, salt: bytes | None) -> str:
