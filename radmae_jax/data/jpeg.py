@@ -1,8 +1,7 @@
 """Decodes JPEG streams and refuses those whose entropy-coded data do not fill the frame.
 
-Decoders fill what a damaged scan does not hold with grey and only warn. The 8-bit decoder reports its warnings. Of a
-lossless process the decoded values say how many bits they were coded in. Of 12-bit DCT it shows by which pixels the
-last bytes decode to.
+Decoders fill what a damaged scan does not hold with grey and only warn. The 8-bit decoder used here reports its
+warnings; it looks at 12-bit DCT too. In a lossless process the decoded values tell how many bits they were coded in.
 """
 
 import re
@@ -15,10 +14,10 @@ from radmae_jax.data.image_error import ImageError
 from radmae_jax.data.jpeg_stream import LOSSLESS, Scan, Stream
 
 # Bytes between the last code and the end marker that are taken for padding: encoders fill up to even lengths and words.
-_PADDING = 8
+_PADDING = 4
+_LONGEST_RUN = 32  # bytes of 0
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker")
 _HARMLESS = re.compile(r"Corrupt JPEG data: bad ICC|(?!Corrupt JPEG data|Premature end)")
-_TAIL = 8  # bytes whose loss must show in the last blocks of a 12-bit scan
 
 
 def decode_jpeg(data: bytes, stream: Stream) -> np.ndarray:
@@ -34,6 +33,8 @@ def decode_jpeg(data: bytes, stream: Stream) -> np.ndarray:
     if stream.header.components > 3:
         raise ImageError("colour", f"{stream.header.components} components in the JPEG stream, limit 3")
     data = data[: stream.end]
+    for scan in stream.scans:
+        _check_scan(data[scan.start : scan.stop], scan, stream)
     if stream.header.precision == 8 and stream.process != LOSSLESS:
         return _decode_8_bit(data)
     try:
@@ -45,7 +46,7 @@ def decode_jpeg(data: bytes, stream: Stream) -> np.ndarray:
     if stream.process == LOSSLESS:
         _check_lossless(data, stream, pixels)
     else:
-        _check_12_bit(data, stream, pixels)
+        _check_12_bit(data, stream)
     return pixels
 
 
@@ -75,6 +76,24 @@ def _failed(error: Exception, data: bytes) -> ImageError:
     return ImageError("decode_failed", f"{type(error).__name__} on {len(data)} bytes of JPEG")
 
 
+def _check_scan(coded: bytes, scan: Scan, stream: Stream) -> None:
+    """Looks for what no encoder writes: restart markers out of turn or of another number, gaps of equal bytes."""
+    restarts = [marker[1] & 7 for marker in re.findall(rb"\xff[\xd0-\xd7]", coded)]
+    expected = len(restarts)
+    if stream.header.components == 1:
+        unit = 1 if stream.process == LOSSLESS else 8
+        units = -(-stream.header.height // unit) * -(-stream.header.width // unit)
+        expected = -(-units // scan.restart_interval) - 1 if scan.restart_interval else 0
+    if len(restarts) != expected or restarts != [number % 8 for number in range(len(restarts))]:
+        raise ImageError("damaged", f"{len(restarts)} restart markers in the scan or out of turn, expected {expected}")
+    if re.search(rb"\xff\xff+\0", coded):
+        raise ImageError("damaged", "bytes FF in a row within the scan")
+    # Where the code of zeros stands for a difference other than none, a long run of it is no picture.
+    tables = {LOSSLESS: (scan.dc,), 0xC0: (scan.dc, scan.ac), 0xC1: (scan.dc, scan.ac)}.get(stream.process, ())
+    if any(next(iter(table), 0) for table in tables) and bytes(_LONGEST_RUN) in coded:
+        raise ImageError("damaged", f"more than {_LONGEST_RUN} zeros in the scan")
+
+
 def _check_lossless(data: bytes, stream: Stream, pixels: np.ndarray) -> None:
     """Compares the bytes of the scan with those that the decoded values take (T.81 H.1.2)."""
     if len(stream.scans) != 1 or stream.header.components != 1:
@@ -85,10 +104,7 @@ def _check_lossless(data: bytes, stream: Stream, pixels: np.ndarray) -> None:
     lines = min(scan.restart_interval // width or height, height)
     intervals = -(-height // lines)
     coded = data[scan.start : scan.stop]
-    restarts = len(re.findall(rb"\xff[\xd0-\xd7]", coded))
-    if restarts != intervals - 1:
-        raise ImageError("damaged", f"{restarts} restart markers in the scan, expected {intervals - 1}")
-    have = len(coded) - coded.count(b"\xff\x00") - 2 * restarts
+    have = len(coded) - coded.count(b"\xff\x00") - 2 * (intervals - 1)
     bits = _bits_of_lines(pixels, stream.header.precision, scan, lines)
     need = int(sum(-(-int(bits[start : start + lines].sum()) // 8) for start in range(0, height, lines)))
     if not need <= have <= need + _PADDING * intervals:
@@ -100,7 +116,7 @@ def _bits_of_lines(pixels: np.ndarray, precision: int, scan: Scan, lines: int) -
     categories = np.array([n.bit_length() for n in range(32769)], np.uint8)
     categories = np.concatenate([categories, categories[1:32768][::-1]])  # of differences modulo 2^16
     lengths = np.full(17, 64, np.int64)  # a category without a code is never coded
-    for symbol, length in scan.code_lengths.items():
+    for symbol, length in scan.dc.items():
         if symbol <= 16:
             lengths[symbol] = length
     cost = (lengths + np.array([*range(16), 0]))[categories].astype(np.uint8)
@@ -136,23 +152,10 @@ def _predict(selection: int, left: np.ndarray, above: np.ndarray, corner: np.nda
     return (left + above) >> 1 if selection == 7 else left
 
 
-def _check_12_bit(data: bytes, stream: Stream, pixels: np.ndarray) -> None:
-    """Decodes once more without the scan's last bytes: of an undamaged scan that changes the last blocks, and no other.
+def _check_12_bit(data: bytes, stream: Stream) -> None:
+    """Decodes once more as if samples had 8 bits: entropy coding is the same, and the 8-bit decoder reports warnings.
 
-    Decoders for more than 8 bits report no warnings. Such files are rare, so a second decoding is affordable.
+    The pixels it gives are of no use. Such files are rare, so a second decoding is affordable.
     """
-    scan = stream.scans[-1]
-    if stream.process != 0xC1 or len(stream.scans) != 1 or scan.restart_interval:
-        return
-    shorter = data[: max(scan.start, scan.stop - _TAIL)] + data[scan.stop :]
-    try:
-        other = imagecodecs.jpeg8_decode(shorter)
-    except Exception:  # a scan of nothing
-        return
-    changed = np.flatnonzero(np.any(pixels != other, axis=1))
-    blocks = -(-pixels.shape[1] // 8)
-    # Eight bytes are at most 64 codes, each a block at least.
-    last = pixels.shape[0] - 8 * (1 + -(-8 * _TAIL // blocks)) - 8
-    if not len(changed) or changed[0] < last:
-        where = "none of the frame" if not len(changed) else f"line {changed[0]} of {pixels.shape[0]}"
-        raise ImageError("damaged", f"the last bytes of the scan decode to {where}")
+    at = stream.precision_at
+    _decode_8_bit(data[:at] + b"\x08" + data[at + 1 :])

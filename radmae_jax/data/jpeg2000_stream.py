@@ -8,7 +8,7 @@ from radmae_jax.data.jpeg_stream import Codestream
 _SOC_SIZ, _EOC, _SOT, _SOD, _COD = b"\xff\x4f\xff\x51", b"\xff\xd9", b"\xff\x90", b"\xff\x93", b"\xff\x52"
 # Between packets stand at most SOP and EPH; within, a byte FF is followed by less than 90 (T.800 B.10.1, C.2.10).
 _NO_CODE = re.compile(rb"\xff[\x90\x93-\xff]")
-_LONGEST_RUN = 64  # bytes of 0 that arithmetic coding does not give; empty packets, a byte each, come on top
+_LONGEST_RUN = 32  # bytes of 0 that arithmetic coding does not give; empty packets, a byte each, come on top
 
 
 def read_siz(frame: bytes) -> Codestream | None:

@@ -38,7 +38,8 @@ class Scan:
     selection: int  # Ss: of a lossless process the predictor, 1 to 7
     point_transform: int  # Al
     restart_interval: int  # MCUs; 0: none
-    code_lengths: dict[int, int]  # of the first component's DC table: bits of the code of each symbol
+    dc: dict[int, int]  # of the first component's tables: bits of the code of each symbol, the code of zeros first
+    ac: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Stream:
 
     header: Codestream
     process: int  # of the start of frame, such as 0xC0 for baseline
+    precision_at: int  # byte that says the bits a sample
     scans: tuple[Scan, ...]
     end: int
 
@@ -57,7 +59,8 @@ def read_sof(data: bytes) -> Codestream | None:
     return found[0] if found else None
 
 
-def _read_frame(data: bytes) -> tuple[Codestream, int] | None:
+def _read_frame(data: bytes) -> tuple[Codestream, int, int] | None:
+    """The header, the marker, and where the precision stands."""
     at = 2
     while at + 4 <= len(data) and data[:2] == b"\xff\xd8":
         if data[at] != 0xFF:
@@ -72,7 +75,7 @@ def _read_frame(data: bytes) -> tuple[Codestream, int] | None:
             if len(body) < 6:
                 return None
             height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
-            return Codestream(height, width, body[0], False, body[5]), marker
+            return Codestream(height, width, body[0], False, body[5]), marker, at + 4
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return None
@@ -88,9 +91,9 @@ def read_stream(data: bytes) -> Stream:
     frame = _read_frame(data)
     if frame is None:
         raise ImageError("decode_failed", f"no image header in {len(data)} bytes of JPEG")
-    header, process = frame
+    header, process, precision_at = frame
     scans: list[Scan] = []
-    tables: dict[int, dict[int, int]] = {}
+    tables: dict[tuple[int, int], dict[int, int]] = {}
     at, interval = 2, 0
     while at + 2 <= len(data):
         if data[at] != 0xFF:
@@ -102,7 +105,7 @@ def read_stream(data: bytes) -> Stream:
         if marker == _EOI:
             if not scans:
                 raise ImageError("damaged", f"no scan before the end marker at byte {at} of {len(data)}")
-            return Stream(header, process, tuple(scans), at + 2)
+            return Stream(header, process, precision_at, tuple(scans), at + 2)
         if marker in _WITHOUT_LENGTH:
             at += 2
             continue
@@ -116,19 +119,18 @@ def read_stream(data: bytes) -> Stream:
             pattern = _END_OF_LS_SCAN if process == LOSSLESS_LS else _END_OF_SCAN
             found = pattern.search(data, at)
             stop = found.start() if found else len(data)
-            selector = body[2] >> 4  # of the DC table of the first component
-            scans.append(Scan(at, stop, body[-3], body[-1] & 0x0F, interval, tables.get(selector, {})))
+            dc, ac = tables.get((0, body[2] >> 4), {}), tables.get((1, body[2] & 0x0F), {})
+            scans.append(Scan(at, stop, body[-3], body[-1] & 0x0F, interval, dc, ac))
             at = stop
     raise ImageError("truncated", f"no end marker in {len(data)} bytes of JPEG")
 
 
-def _read_tables(body: bytes, tables: dict[int, dict[int, int]]) -> None:
-    """Adds the code lengths of a segment's DC and lossless tables (T.81 B.2.4.2)."""
+def _read_tables(body: bytes, tables: dict[tuple[int, int], dict[int, int]]) -> None:
+    """Adds the code lengths of a segment's tables, by class and number (T.81 B.2.4.2)."""
     at = 0
     while at + 17 <= len(body):
         counts = body[at + 1 : at + 17]
         symbols = body[at + 17 : at + 17 + sum(counts)]
-        if body[at] >> 4 == 0:
-            lengths = [length for length, count in enumerate(counts, 1) for _ in range(count)]
-            tables[body[at] & 0x0F] = dict(zip(symbols, lengths, strict=False))
+        lengths = [length for length, count in enumerate(counts, 1) for _ in range(count)]
+        tables[body[at] >> 4, body[at] & 0x0F] = dict(zip(symbols, lengths, strict=False))
         at += 17 + sum(counts)
