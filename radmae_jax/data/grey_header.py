@@ -8,7 +8,7 @@ from radmae_jax.data.image_error import ImageError
 from radmae_jax.data.intensity import WINDOWS, Grey, Lut, Shutter, modality
 from radmae_jax.data.luts import read_lut
 from radmae_jax.data.stored_bits import Layout
-from radmae_jax.data.tags import DataSet
+from radmae_jax.data.tags import DataSet, named
 
 # X-ray angiography and radiofluoroscopy, their enhanced objects, and the retired biplane one.
 _XA_XRF = frozenset("1.2.840.10008.5.1.4.1.1.12." + end for end in ("1", "1.1", "2", "2.1", "3"))
@@ -25,19 +25,20 @@ def parse_grey(header: DataSet, layout: Layout, photometric: str, sop_class: str
       flags: takes what is odd, see flags.FLAGS.
 
     Raises:
-      ImageError (unreadable) for a modality LUT that cannot be read: without it, this would be another image.
+      ImageError (unreadable) for a modality LUT or rescale that cannot be read: without it, this would be another
+        image.
     """
     low, high = layout.span
+    shown = grouped(header, "FrameVOILUTSequence", "WindowCenter", "VOILUTSequence")
+    center, width = _window(shown)
+    windowed = center is not None or shown.has("VOILUTSequence")
     slope, intercept, modality_lut = 1.0, 0.0, None
     if not _displayed_as_stored(header, sop_class):
         transformation = grouped(header, "PixelValueTransformationSequence", "RescaleSlope")
         modality_lut = read_lut(header, "ModalityLUTSequence", (low, high), flags, output=False)
-        given = transformation.number("RescaleSlope"), transformation.number("RescaleIntercept")
-        slope, intercept = 1.0 if given[0] is None else given[0], given[1] or 0.0
-    grey = Grey(layout.stored, layout.signed, slope, intercept, modality_lut)
-    values = modality(grey)
-    shown = grouped(header, "FrameVOILUTSequence", "WindowCenter", "VOILUTSequence")
-    center, width = _window(shown)
+        slope = _rescale(transformation, "RescaleSlope", 1.0, needed=windowed)
+        intercept = _rescale(transformation, "RescaleIntercept", 0.0, needed=windowed)
+    values = modality(Grey(layout.stored, layout.signed, slope, intercept, modality_lut))
     function = shown.text("VOILUTFunction").upper()
     return Grey(
         bits=layout.stored,
@@ -72,6 +73,14 @@ def _displayed_as_stored(header: DataSet, sop_class: str) -> bool:
     intensity by LOG or DISP it leads back to the intensity (PS3.3 C.8.7.1.1.2, PS3.4 N.2.1.2)."""
     properties = grouped(header, "FramePixelDataPropertiesSequence", "PixelIntensityRelationship")
     return sop_class in _XA_XRF and properties.text("PixelIntensityRelationship").upper() in ("LOG", "DISP")
+
+
+def _rescale(header: DataSet, keyword: str, default: float, *, needed: bool) -> float:
+    """Slope or intercept. One that cannot be read costs the file only where a window or VOI LUT is in its units."""
+    value = header.number(keyword)
+    if value is None and needed and any(header.texts(keyword)):
+        raise ImageError("unreadable", f"{named(keyword)} is {header.shown(keyword)}, expected a number")
+    return default if value is None else value
 
 
 def _window(shown: DataSet) -> tuple[float | None, float | None]:

@@ -173,11 +173,13 @@ def _layout(header: DataSet) -> Layout:
     photometric = header.text("PhotometricInterpretation")
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
         known = photometric if photometric.startswith(("RGB", "YBR", "PALETTE", "MONO")) else "other"
-        raise ImageError("colour", f"{samples} samples a pixel, photometric interpretation {known}")
+        where = f"{named('SamplesPerPixel')} is {samples}, {named('PhotometricInterpretation')} {known}"
+        raise ImageError("colour", f"{where}; expected 1 sample, MONOCHROME1 or MONOCHROME2")
     allocated = header.whole("BitsAllocated")
     stored = _whole_or(header, "BitsStored", allocated)
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
-        raise ImageError("unsupported_pixels", f"{stored} bits in {allocated}, expected 1..16 in 8 or 16")
+        where = f"{named('BitsStored')} is {stored}, {named('BitsAllocated')} {allocated}"
+        raise ImageError("unsupported_pixels", f"{where}; expected 1..16 in 8 or 16")
     check_size(height, width)
     high_bit = header.whole("HighBit", stored - 1)
     if not stored - 1 <= high_bit < allocated:

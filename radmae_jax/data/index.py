@@ -1,4 +1,4 @@
-"""Turns a folder of radiographs into a manifest, and what could not be read into a quarantine table with reasons."""
+"""Indexes a folder of radiographs: a manifest, and a quarantine table of what could not be read, with reasons."""
 
 import hashlib
 import logging
@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +21,11 @@ from radmae_jax.data.index_summary import IndexSummary
 from radmae_jax.data.isolate import run_isolated
 from radmae_jax.data.journal import Journal
 from radmae_jax.data.label_file import join_labels, read_labels
+from radmae_jax.data.listing import Found, find_files
 from radmae_jax.data.manifest import COLUMNS, quarantine_path, write_manifest, write_quarantine
 
-# fmt: off
-NOT_IMAGES = frozenset((
-    ".bz2", ".csv", ".db", ".doc", ".docx", ".gz", ".html", ".ini", ".json", ".jsonl", ".log", ".md",
-    ".npy", ".npz", ".parquet", ".pdf", ".py", ".tar", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml",
-    ".yaml", ".yml", ".zip",
-))
-# fmt: on
 ROW = tuple(COLUMNS.names)
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A file of the source that may be an image."""
-
-    path: str  # relative, with forward slashes
-    size: int  # bytes
-    changed: int  # ns
-
-    @property
-    def key(self) -> tuple[str, int, int]:
-        return self.path, self.size, self.changed
 
 
 def index(
@@ -75,9 +56,13 @@ def index(
     manifest.parent.mkdir(parents=True, exist_ok=True)
     own = {manifest.with_name(manifest.name + end) for end in ("", ".salt", ".journal", ".split.parquet")}
     own |= {quarantine_path(manifest), *(file for file in (labels, salt_file) if file is not None)}
-    found, ignored = find_files(source, {file.resolve() for file in own})
+    listing = find_files(source, {file.resolve() for file in own})
+    found = listing.found
     if not found:
-        raise ValueError(f"source {source}: no image files among {ignored} files")
+        closed = Counter(f"{reason} files or folders" for _, reason, _ in listing.closed)
+        there = ", ".join(f"{count} {what}" for what, count in (*closed.items(), *listing.skipped.items()))
+        among = sum(listing.skipped.values()) + len(listing.closed)
+        raise ValueError(f"source {source}: no image files among {among} files{there and f': {there}'}")
     salt = load_salt(manifest, salt_file)
     read = None if labels is None else read_labels(labels, salt)  # a malformed one fails before hours of decoding
     head = {
@@ -95,7 +80,7 @@ def index(
         for file, result in _examine_all(todo, context, workers or _cores(), timeout, show_progress):
             journal.add(file.key, result)
             results[file.path] = result
-        columns, bad = _sort_out(results)
+        columns, bad = _sort_out(results, listing.closed)
         joined = None
         if read is not None:
             joined = join_labels(read, columns["path"])
@@ -114,7 +99,7 @@ def index(
     finally:
         journal.close()
     hashes = Counter(value for value in columns["pixel_hash"] if value is not None)
-    share = len(bad) / len(results)
+    share = len(bad) / (len(columns["path"]) + len(bad))
     summary = IndexSummary(
         images=len(columns["path"]),
         bad=len(bad),
@@ -125,7 +110,7 @@ def index(
         without_patient_id=sum(what in ("study", "file") for what in columns["patient_source"]),
         duplicates=sum(count - 1 for count in hashes.values()),
         flags=dict(Counter(flag for flags in columns["flags"] if flags for flag in flags.split(",")).most_common()),
-        ignored=ignored,
+        skipped=listing.skipped,
         resumed=resumed,
         label_rows_unmatched=joined.rows_unmatched if joined else 0,
         images_without_labels=joined.images_without if joined else 0,
@@ -139,33 +124,13 @@ def index(
     return summary
 
 
-def find_files(source: Path, leave_out: set[Path]) -> tuple[list[_Found], int]:
-    """The files under `source` that may be images, sorted by path, and how many others there are. Hidden files and
-    folders, DICOMDIR and names that say otherwise are ignored; links to folders are not followed."""
-    found, ignored = [], 0
-    for folder, folders, files in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(folder, name)
-            if name.startswith(".") or name == "DICOMDIR" or path.suffix.lower() in NOT_IMAGES or path in leave_out:
-                ignored += 1
-                continue
-            try:
-                status = path.stat()
-                size, changed = status.st_size, status.st_mtime_ns
-            except OSError:  # a dangling link: examined all the same, so that it is named in the quarantine
-                size, changed = -1, 0
-            found.append(_Found(path.relative_to(source).as_posix(), size, changed))
-    return sorted(found, key=lambda file: file.path), ignored
-
-
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _examine_all(
-    todo: list[_Found], context: dict[str, Any], workers: int, timeout: float, show_progress: bool
-) -> Iterator[tuple[_Found, dict[str, Any]]]:
+    todo: list[Found], context: dict[str, Any], workers: int, timeout: float, show_progress: bool
+) -> Iterator[tuple[Found, dict[str, Any]]]:
     """Each file with its result, a row or a reason, in order of completion."""
     by_path = {file.path: file for file in todo}
     columns = (
@@ -210,14 +175,12 @@ def examine(path: str, context: dict[str, Any]) -> dict[str, list[Any]]:
     return {"row": [None if values[name] == "" else values[name] for name in ROW]}
 
 
-def _sort_out(results: dict[str, dict[str, list[Any]]]) -> tuple[dict[str, list[Any]], list[tuple[str, str, str]]]:
+def _sort_out(
+    results: dict[str, dict[str, list[Any]]], closed: list[tuple[str, str, str]]
+) -> tuple[dict[str, list[Any]], list[tuple[str, str, str]]]:
     """Columns by name, sorted by path, and (path, reason, detail) of the bad; a name that is not UTF-8 is escaped."""
     ordered = sorted(results.items())
     rows = [result["row"] for _, result in ordered if "row" in result]
     columns = {name: [row[place] for row in rows] for place, name in enumerate(ROW)}
-    bad = [
-        (path.encode("utf-8", "backslashreplace").decode(), *result["bad"])
-        for path, result in ordered
-        if "bad" in result
-    ]
-    return columns, bad
+    bad = [(path, *result["bad"]) for path, result in ordered if "bad" in result] + closed
+    return columns, sorted((path.encode("utf-8", "backslashreplace").decode(), why, what) for path, why, what in bad)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from radmae_jax.data.flags import FLAGS
+
 
 @dataclass(frozen=True)
 class IndexSummary:
@@ -17,7 +19,7 @@ class IndexSummary:
     without_patient_id: int  # images whose study, or file, stands for the patient
     duplicates: int  # images whose pixels another image has too, beyond the first
     flags: dict[str, int]  # images by what is odd about them, see flags.FLAGS; commonest first
-    ignored: int  # files that are no images by name
+    skipped: dict[str, int]  # files and folders that are no images, by what they are; commonest first
     resumed: int  # files taken from the journal of an index that was stopped
     label_rows_unmatched: int  # rows of the labels file without an image
     images_without_labels: int  # images without a row; 0 where there is no labels file
@@ -26,6 +28,11 @@ class IndexSummary:
     bad_share: float
     over_limit: bool  # bad_share > max_bad
     seconds: float
+
+    @property
+    def ignored(self) -> int:
+        """Files that were skipped."""
+        return sum(count for what, count in self.skipped.items() if what != "hidden folders")
 
 
 def lines_of(summary: IndexSummary, manifest: Path) -> list[str]:
@@ -36,4 +43,8 @@ def lines_of(summary: IndexSummary, manifest: Path) -> list[str]:
         f"({summary.seconds:.1f} s)"
     ]
     lines += [f"  {reason}: {count:,}" for reason, count in sorted(summary.reasons.items())]
+    lines += [f"  flagged {flag}, {FLAGS[flag]}: {count:,}" for flag, count in summary.flags.items()]
+    if summary.skipped:
+        named = ", ".join(f"{what} {count:,}" for what, count in summary.skipped.items())
+        lines.append(f"  skipped: {named}")
     return lines
