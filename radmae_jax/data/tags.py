@@ -112,7 +112,7 @@ class DataSet:
             return "empty" if tag_of(keyword) in self.elements else "missing"
         text = "\\".join(self.texts(keyword))
         if text and set(text) <= _NUMERIC:
-            return repr(text if len(text) <= 32 else f"{text[:29]}...")
+            return f"'{text if len(text) <= 32 else f'{text[:29]}...'}'"
         return f"a text of {len(text)} characters"
 
     def _decoded(self, value: bytes) -> str:
