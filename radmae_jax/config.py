@@ -14,6 +14,9 @@ class Data:
     root: str = ""  # folder the manifest's paths are relative to; empty: the one it was indexed from
     split: str = ""  # Parquet written by `radmae split`; empty: MANIFEST.split.parquet, made if missing
     intensity: str = "voi"  # voi | percentile | full_range | poster
+    # Files whose pixels are not square (the manifest's pixel_aspect): square: they are read resampled to square pixels,
+    # whose sides the manifest has | refuse: a run over them does not start
+    pixel_aspect: str = "square"
     dtype: str = "uint16"  # dtype of a batch's pixels: uint16 | uint8 (8 bit is a lossy choice)
     workers: int = 2  # loader processes; 0 decodes in the training process
     threads: int = 4  # decoding threads a loader process

@@ -11,6 +11,7 @@ from radmae_jax.plain import from_dict
 
 _CHOICES = {
     ("data", "intensity"): ("voi", "percentile", "full_range", "poster"),
+    ("data", "pixel_aspect"): ("square", "refuse"),
     ("data", "dtype"): ("uint16", "uint8"),
     ("bins", "policy"): ("tokens", "dbb", "fixed", "exact"),
     ("bins", "pad_tokens"): ("masked", "poster"),

@@ -72,6 +72,8 @@ def open_archive(config: Config) -> Archive:
     if not config.data.manifest:
         raise ValueError("config.data.manifest is empty; it must name the Parquet file that `radmae index` wrote")
     manifest = read_manifest(Path(config.data.manifest))
+    if config.data.pixel_aspect == "refuse":
+        _refuse_non_square(manifest)
     split_path = Path(config.data.split or f"{config.data.manifest}.split.parquet")
     if not split_path.exists():
         if config.data.split:
@@ -97,6 +99,16 @@ def open_archive(config: Config) -> Archive:
             raise ValueError(f"config.task.budget: {error}") from None
         labels[np.setdiff1d(train, dealt), at] = -1
     return Archive(manifest, split, classes, labels, known, train)
+
+
+def _refuse_non_square(manifest: Manifest) -> None:
+    aspects = manifest.table["pixel_aspect"].to_numpy()
+    found = np.flatnonzero(aspects != 1.0)
+    if len(found):
+        raise ValueError(
+            f"config.data.pixel_aspect is 'refuse'; {len(found):,} images have pixels that are not square, the first is"
+            f" record {found[0]}, with pixels {aspects[found[0]]:.4g} times as high as wide; 'square' resamples them"
+        )
 
 
 def _label(task: Task, at: int, manifest: Manifest, train: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:

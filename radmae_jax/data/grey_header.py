@@ -1,41 +1,108 @@
-"""Turns the elements of a DICOM header that rule its grey scale into the `Grey` that intensity.py works by."""
+"""Reads the elements of a DICOM header that rule its grey scale into the `Grey` that intensity.py works by.
 
-import numpy as np
-from pydicom.dataset import Dataset
+Enhanced objects keep them in functional groups (PS3.3 C.7.6.16): those of the first frame, then the shared ones, stand
+in where the data set itself has none.
+"""
 
-from radmae_jax.data.codecs import ImageError, Layout
-from radmae_jax.data.elements import number_of, text_of, values_of
-from radmae_jax.data.intensity import WINDOWS, Grey, Lut, Shutter
+from radmae_jax.data.image_error import ImageError
+from radmae_jax.data.intensity import WINDOWS, Grey, Lut, Shutter, modality
+from radmae_jax.data.luts import read_lut
+from radmae_jax.data.stored_bits import Layout
+from radmae_jax.data.tags import DataSet, named
+
+# X-ray angiography and radiofluoroscopy, their enhanced objects, and the retired biplane one.
+_XA_XRF = frozenset("1.2.840.10008.5.1.4.1.1.12." + end for end in ("1", "1.1", "2", "2.1", "3"))
+_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 
 
-def parse_grey(dataset: Dataset, layout: Layout, photometric: str) -> Grey:
-    little = dataset.original_encoding[1] is not False
-    modality_lut = _lut(dataset, "ModalityLUTSequence", layout.signed, little)
-    if modality_lut is None and "ModalityLUTSequence" in dataset and len(dataset["ModalityLUTSequence"].value):
-        raise ImageError("unreadable", "malformed modality LUT")  # guessing without it would be another image
-    slope, intercept = number_of(dataset, "RescaleSlope"), number_of(dataset, "RescaleIntercept")
-    voi_signed = layout.signed if modality_lut is None and not intercept else (intercept or 0) < 0
-    function = text_of(dataset, "VOILUTFunction")
-    first, last = number_of(dataset, "PixelPaddingValue"), number_of(dataset, "PixelPaddingRangeLimit")
-    padding = None
-    if first is not None:
-        ends = [_as_stored(int(v), layout) for v in (first, first if last is None else last)]
-        padding = (min(ends), max(ends))
+def parse_grey(header: DataSet, layout: Layout, photometric: str, sop_class: str, flags: set[str]) -> Grey:
+    """The grey scale of an image.
+
+    Args:
+      layout: how its pixels are stored.
+      photometric: MONOCHROME1 or MONOCHROME2.
+      sop_class: UID.
+      flags: takes what is odd, see flags.FLAGS.
+
+    Raises:
+      ImageError (unreadable) for a modality LUT or rescale that cannot be read: without it, this would be another
+        image.
+    """
+    low, high = layout.span
+    shown = grouped(header, "FrameVOILUTSequence", "WindowCenter", "VOILUTSequence")
+    center, width = _window(shown)
+    windowed = center is not None or shown.has("VOILUTSequence")
+    slope, intercept, modality_lut = 1.0, 0.0, None
+    if not _displayed_as_stored(header, sop_class):
+        transformation = grouped(header, "PixelValueTransformationSequence", "RescaleSlope")
+        modality_lut = read_lut(header, "ModalityLUTSequence", (low, high), flags, output=False)
+        slope = _rescale(transformation, "RescaleSlope", 1.0, needed=windowed)
+        intercept = _rescale(transformation, "RescaleIntercept", 0.0, needed=windowed)
+    values = modality(Grey(layout.stored, layout.signed, slope, intercept, modality_lut))
+    function = shown.text("VOILUTFunction").upper()
     return Grey(
         bits=layout.stored,
         signed=layout.signed,
-        slope=1.0 if slope is None else slope,
-        intercept=intercept or 0.0,
+        slope=slope,
+        intercept=intercept,
         modality_lut=modality_lut,
-        voi_lut=_lut(dataset, "VOILUTSequence", voi_signed, little),
-        center=number_of(dataset, "WindowCenter"),
-        width=number_of(dataset, "WindowWidth"),
+        voi_lut=_voi_lut(shown, (float(values.min()), float(values.max())), flags),
+        center=center,
+        width=width,
         function=function if function in WINDOWS else "LINEAR",
         monochrome1=photometric == "MONOCHROME1",
-        inverse=text_of(dataset, "PresentationLUTShape") == "INVERSE",
-        padding=padding,
-        shutter=_shutter(dataset),
+        inverse=header.text("PresentationLUTShape").upper() == "INVERSE",
+        padding=_padding(header, layout),
+        shutter=_shutter(grouped(header, "FrameDisplayShutterSequence", "ShutterShape"), flags),
     )
+
+
+def grouped(header: DataSet, sequence: str, *keywords: str) -> DataSet:
+    """Where some elements are: the data set itself where it has one of them, else a functional group's `sequence`, of
+    the first frame or of all; the data set itself where there is none."""
+    if not any(header.has(keyword) for keyword in keywords):
+        for groups in _GROUPS:
+            for group in header.items(groups)[:1]:
+                for item in group.items(sequence)[:1]:
+                    return item
+    return header
+
+
+def _displayed_as_stored(header: DataSet, sop_class: str) -> bool:
+    """Whether the modality LUT, or rescale, is no part of display: in XA and XRF objects whose pixels relate to the
+    intensity by LOG or DISP it leads back to the intensity (PS3.3 C.8.7.1.1.2, PS3.4 N.2.1.2)."""
+    properties = grouped(header, "FramePixelDataPropertiesSequence", "PixelIntensityRelationship")
+    return sop_class in _XA_XRF and properties.text("PixelIntensityRelationship").upper() in ("LOG", "DISP")
+
+
+def _rescale(header: DataSet, keyword: str, default: float, *, needed: bool) -> float:
+    """Slope or intercept. One that cannot be read costs the file only where a window or VOI LUT is in its units."""
+    value = header.number(keyword)
+    if value is None and needed and any(header.texts(keyword)):
+        raise ImageError("unreadable", f"{named(keyword)} is {header.shown(keyword)}, expected a number")
+    return default if value is None else value
+
+
+def _window(shown: DataSet) -> tuple[float | None, float | None]:
+    """The first window that has both numbers."""
+    pairs = zip(shown.numbers("WindowCenter"), shown.numbers("WindowWidth"), strict=False)
+    return next(((center, width) for center, width in pairs if None not in (center, width)), (None, None))
+
+
+def _voi_lut(shown: DataSet, span: tuple[float, float], flags: set[str]) -> Lut | None:
+    try:
+        return read_lut(shown, "VOILUTSequence", span, flags, output=True)
+    except ImageError:  # it only decides how the image is shown; the window or the percentiles stand in
+        flags.add("voi_lut")
+        return None
+
+
+def _padding(header: DataSet, layout: Layout) -> tuple[int, int] | None:
+    first, last = header.number("PixelPaddingValue"), header.number("PixelPaddingRangeLimit")
+    if first is None:
+        return None
+    ends = [_as_stored(int(v), layout) for v in (first, first if last is None else last)]
+    return min(ends), max(ends)
 
 
 def _as_stored(value: int, layout: Layout) -> int:
@@ -45,42 +112,30 @@ def _as_stored(value: int, layout: Layout) -> int:
     return value + 0x10000 if value < 0 and not layout.signed else value
 
 
-def _lut(dataset: Dataset, keyword: str, signed: bool, little: bool) -> Lut | None:
-    """The first table of a sequence (PS3.3 C.11.1.1.1), None without one or where it is malformed."""
-    try:
-        item = dataset[keyword].value[0]
-        count, first, bits = (int(v) for v in item.LUTDescriptor)
-        data = item.LUTData
-        count = count or 65536  # 0 stands for 2^16
-        if isinstance(data, bytes):  # OW, or UN
-            narrow = bits <= 8 and len(data) < 2 * count
-            dtype = "u1" if narrow else "<u2" if little else ">u2"
-            entries = np.frombuffer(data, dtype, count).astype(np.uint16)
-        else:
-            entries = np.asarray(data, np.uint16).reshape(-1)[:count]
-    except (KeyError, AttributeError, IndexError, TypeError, ValueError, OverflowError):
+def _shutter(header: DataSet, flags: set[str]) -> Shutter | None:
+    """The shapes that can be read; one that cannot is left out and flagged: it hides, and never makes, an image."""
+    shapes = [shape.upper() for shape in header.texts("ShutterShape")]
+    names = ("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal")
+    edges = [header.number(f"Shutter{name}Edge") for name in names]
+    circle = [*header.numbers("CenterOfCircularShutter"), header.number("RadiusOfCircularShutter")]
+    corners = header.numbers("VerticesOfThePolygonalShutter")
+    left = _wholes(edges, 4) if "RECTANGULAR" in shapes else ()
+    round_ = _wholes(circle, 3) if "CIRCULAR" in shapes else ()
+    flat = _wholes(corners, len(corners)) if "POLYGONAL" in shapes else ()
+    if flat is not None and (len(flat) % 2 or 0 < len(flat) < 6 or (not flat and "POLYGONAL" in shapes)):
+        flat = None
+    if None in (left, round_, flat):
+        flags.add("shutter")
+    if not (left or round_ or flat):
         return None
-    if len(entries) != count or not 1 <= bits <= 16:
-        return None
-    return Lut(first - 0x10000 if signed and first > 0x7FFF else first, bits, entries)
+    return Shutter(
+        (left[0], left[1], left[2], left[3]) if left else None,
+        (round_[0], round_[1], round_[2]) if round_ else None,
+        tuple(zip(flat[::2], flat[1::2], strict=True)) if flat else (),
+    )
 
 
-def _shutter(dataset: Dataset) -> Shutter | None:
-    shapes = values_of(dataset, "ShutterShape")
-    rectangle = circle = None
-    polygon: tuple[tuple[int, int], ...] = ()
-    if "RECTANGULAR" in shapes:
-        names = ("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal")
-        edges = [number_of(dataset, f"Shutter{name}Edge") for name in names]
-        if None not in edges:
-            left, right, upper, lower = (int(edge or 0) for edge in edges)
-            rectangle = (left, right, upper, lower)
-    if "CIRCULAR" in shapes:
-        center = values_of(dataset, "CenterOfCircularShutter")
-        radius = number_of(dataset, "RadiusOfCircularShutter")
-        if len(center) == 2 and radius is not None:
-            circle = (int(center[0]), int(center[1]), int(radius))
-    if "POLYGONAL" in shapes:
-        flat = [int(v) for v in values_of(dataset, "VerticesOfThePolygonalShutter")]
-        polygon = tuple(zip(flat[::2], flat[1::2], strict=False))
-    return Shutter(rectangle, circle, polygon) if rectangle or circle or len(polygon) >= 3 else None
+def _wholes(values: list[float | None], count: int) -> tuple[int, ...] | None:
+    """Values as whole numbers, also where they were written as 100.0; None unless there are `count` of them."""
+    found = tuple(round(value) for value in values if value is not None and abs(value) < 1 << 30)
+    return found if len(found) == count == len(values) else None

@@ -1,11 +1,12 @@
-"""Turns a folder of radiographs into a manifest, and what could not be read into a quarantine table with reasons."""
+"""Indexes a folder of radiographs: a manifest, and a quarantine table of what could not be read, with reasons."""
 
 import hashlib
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,12 @@ from radmae_jax.data.isolate import run_isolated
 from radmae_jax.data.journal import Journal
 from radmae_jax.data.label_file import read_labels, refuse_no_match
 from radmae_jax.data.label_keys import parse_key
+from radmae_jax.data.listing import Found, find_files
 from radmae_jax.data.manifest import COLUMNS, quarantine_path, write_manifest, write_quarantine
 from radmae_jax.data.manifest_changes import changes_of, is_same, old_manifest, refuse_changes
 
-# fmt: off
-NOT_IMAGES = frozenset((
-    ".bz2", ".csv", ".db", ".doc", ".docx", ".gz", ".html", ".ini", ".json", ".jsonl", ".log", ".md",
-    ".npy", ".npz", ".parquet", ".pdf", ".py", ".tar", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml",
-    ".yaml", ".yml", ".zip",
-))
-# fmt: on
 ROW = tuple(COLUMNS.names)
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A file of the source that may be an image."""
-
-    path: str  # relative, with forward slashes
-    size: int  # bytes
-    changed: int  # ns
-
-    @property
-    def key(self) -> tuple[str, int, int]:
-        return self.path, self.size, self.changed
 
 
 def index(
@@ -93,9 +75,13 @@ def index(
         refuse_changes(unreadable, manifest)
     own = {manifest.with_name(manifest.name + end) for end in ("", ".salt", ".journal", ".split.parquet")}
     own |= {quarantine_path(manifest), *(file for file in (labels, salt_file) if file is not None)}
-    found, ignored = find_files(source, {file.resolve() for file in own})
+    listing = find_files(source, {file.resolve() for file in own})
+    found = listing.found
     if not found:
-        raise ValueError(f"source {source}: no image files among {ignored} files")
+        closed = Counter(f"{reason} files or folders" for _, reason, _ in listing.closed)
+        there = ", ".join(f"{count} {what}" for what, count in (*closed.items(), *listing.skipped.items()))
+        among = sum(listing.skipped.values()) + len(listing.closed)
+        raise ValueError(f"source {source}: no image files among {among} files{there and f': {there}'}")
     salt = load_salt(manifest, salt_file)
     read = None
     if labels is not None:  # what is wrong with it is raised before hours of decoding
@@ -116,7 +102,7 @@ def index(
         for file, result in _examine_all(todo, context, workers or _cores(), timeout, show_progress):
             journal.add(file.key, result)
             results[file.path] = result
-        columns, instances, bad = _sort_out(results)
+        columns, instances, bad = _sort_out(results, listing.closed)
         counts = LabelCounts()
         if read is not None:
             counts = apply_labels(
@@ -137,30 +123,10 @@ def index(
         journal.close()
     summary = summarize(
         columns, [reason for _, reason, _ in bad], read, counts, unreadable or changes,
-        ignored=ignored, resumed=resumed, max_bad=max_bad, seconds=time.monotonic() - began,
+        skipped=listing.skipped, resumed=resumed, max_bad=max_bad, seconds=time.monotonic() - began,
     )  # fmt: skip
     log.info("indexed %d images, %d bad files in %.1f s", summary.images, summary.bad, summary.seconds)
     return summary
-
-
-def find_files(source: Path, leave_out: set[Path]) -> tuple[list[_Found], int]:
-    """The files under `source` that may be images, sorted by path, and how many others there are. Hidden files and
-    folders, DICOMDIR and names that say otherwise are ignored; links to folders are not followed."""
-    found, ignored = [], 0
-    for folder, folders, files in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(folder, name)
-            if name.startswith(".") or name == "DICOMDIR" or path.suffix.lower() in NOT_IMAGES or path in leave_out:
-                ignored += 1
-                continue
-            try:
-                status = path.stat()
-                size, changed = status.st_size, status.st_mtime_ns
-            except OSError:  # a dangling link: examined all the same, so that it is named in the quarantine
-                size, changed = -1, 0
-            found.append(_Found(path.relative_to(source).as_posix(), size, changed))
-    return sorted(found, key=lambda file: file.path), ignored
 
 
 def _cores() -> int:
@@ -168,8 +134,8 @@ def _cores() -> int:
 
 
 def _examine_all(
-    todo: list[_Found], context: dict[str, Any], workers: int, timeout: float, show_progress: bool
-) -> Iterator[tuple[_Found, dict[str, Any]]]:
+    todo: list[Found], context: dict[str, Any], workers: int, timeout: float, show_progress: bool
+) -> Iterator[tuple[Found, dict[str, Any]]]:
     """Each file with its result, a row or a reason, in order of completion."""
     by_path = {file.path: file for file in todo}
     columns = (
@@ -218,16 +184,13 @@ def examine(path: str, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sort_out(
-    results: dict[str, dict[str, Any]],
+    results: dict[str, dict[str, Any]], closed: list[tuple[str, str, str]]
 ) -> tuple[dict[str, list[Any]], list[str | None], list[tuple[str, str, str]]]:
     """Columns by name and keys of SOP instances, sorted by path, and (path, reason, detail) of the bad; a name that is
     not UTF-8 is escaped."""
     ordered = sorted(results.items())
     good = [result for _, result in ordered if "row" in result]
     columns = {name: [result["row"][place] for result in good] for place, name in enumerate(ROW)}
-    bad = [
-        (path.encode("utf-8", "backslashreplace").decode(), *result["bad"])
-        for path, result in ordered
-        if "bad" in result
-    ]
-    return columns, [result.get("instance") for result in good], bad
+    bad = [(path, *result["bad"]) for path, result in ordered if "bad" in result] + closed
+    escaped = sorted((path.encode("utf-8", "backslashreplace").decode(), why, what) for path, why, what in bad)
+    return columns, [result.get("instance") for result in good], escaped

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from radmae_jax.data.flags import FLAGS
 from radmae_jax.data.identity import NO_NUMBER, PATIENT_SOURCES
 from radmae_jax.data.index_labels import LabelCounts
 from radmae_jax.data.label_file import Labels
@@ -40,8 +41,8 @@ class IndexSummary:
     shared_by_patients: int  # images whose pixels an image of another patient has too
     sharing_patients: int  # who have such an image
     without_pixels: int  # images of which only the header was read: nothing is known of their duplicates
-    flags: dict[str, int]  # of images, see flags.FLAGS; commonest first
-    ignored: int  # files that are no images by name
+    flags: dict[str, int]  # images by what is odd about them, see flags.FLAGS; commonest first
+    skipped: dict[str, int]  # files and folders that are no images, by what they are; commonest first
     resumed: int  # files taken from the journal of an index that was stopped
     label_rows_unmatched: int  # rows of the labels file without an image
     images_without_labels: int  # images without a row; 0 where there is no labels file
@@ -53,6 +54,11 @@ class IndexSummary:
     bad_share: float
     over_limit: bool  # bad_share > max_bad
     seconds: float
+
+    @property
+    def ignored(self) -> int:
+        """Files that were skipped."""
+        return sum(count for what, count in self.skipped.items() if what != "hidden folders")
 
     def to_json(self) -> dict[str, Any]:
         """The counts without paths."""
@@ -69,7 +75,7 @@ def summarize(
     counts: LabelCounts,
     changes: Changes,
     *,
-    ignored: int,
+    skipped: dict[str, int],
     resumed: int,
     max_bad: float,
     seconds: float,
@@ -94,7 +100,7 @@ def summarize(
         sharing_patients=sharing,
         without_pixels=sum(value is None for value in columns["pixel_hash"]),
         flags=dict(Counter(flag for flags in columns["flags"] if flags for flag in flags.split(",")).most_common()),
-        ignored=ignored,
+        skipped=skipped,
         resumed=resumed,
         label_rows_unmatched=counts.rows_unmatched,
         images_without_labels=counts.without,
@@ -117,9 +123,10 @@ def lines_of(summary: IndexSummary, manifest: Path) -> list[str]:
     people = f"unknown patients ({s.patients:,} studies or files)" if none else f"{s.patients:,} patients"
     lines = [f"{s.images:,} images of {people} in {manifest}; {s.bad:,} bad files{bad} ({s.seconds:.1f} s)"]
     lines += [f"  {reason}: {count:,}" for reason, count in sorted(s.reasons.items())]
-    lines += [f"  {s.ignored:,} files are no images by their names"] if s.ignored else []
+    if s.skipped:
+        lines.append(f"  skipped: {', '.join(f'{what} {count:,}' for what, count in s.skipped.items())}")
     lines += [f"  {s.resumed:,} files were read before and taken from the journal"] if s.resumed else []
-    lines += [f"  flag {name}: {count:,} images" for name, count in s.flags.items()]
+    lines += [f"  flagged {name}, {FLAGS[name]}: {count:,}" for name, count in s.flags.items()]
     lines += [*_patients(s), *_duplicates(s), *_labels(s)]
     if s.changes:
         lines += ["replaced the manifest that was there:", *(f"  {line}" for line in lines_of_changes(s.changes))]

@@ -1,4 +1,4 @@
-"""Turns stored pixel values into grey values that use the whole range of their dtype, larger being brighter.
+"""Maps stored pixel values to grey values that use the whole range of their dtype, larger being brighter.
 
 Stored values have at most 16 bits, so every step works on a table of all possible values (65,536 at most) and the
 image is one look-up. Order, by PS3.3 C.7.6.3.1.2, C.11.1 and C.11.2: modality LUT or rescale, VOI LUT or window,
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from radmae_jax.data.codecs import ImageError
+from radmae_jax.data.image_error import ImageError
 
 POLICIES = ("voi", "percentile", "full_range", "poster")
 PERCENTILES = (0.5, 99.5)  # of the pixels that are neither padding nor behind the shutter
@@ -131,8 +131,11 @@ def to_grey(stored: np.ndarray, grey: Grey, policy: str) -> np.ndarray:
 
 def check_content(stored: np.ndarray, grey: Grey) -> None:
     """Refuses what `to_grey` would refuse as constant, whatever the policy. Errors: ImageError (constant)."""
-    low = int(grey.values[0])
-    codes = stored if low == 0 else stored.astype(np.int32) - low
+    low, high = int(stored.min()), int(stored.max())
+    if low < high and grey.padding is None and grey.shutter is None and grey.modality_lut is None:
+        return  # two values at least, which a rescale does not make one
+    first = int(grey.values[0])
+    codes = stored if first == 0 else stored.astype(np.int32) - first
     present = np.flatnonzero(count_values(codes, _seen(grey, *stored.shape), grey))
     if np.ptp(modality(grey)[present]) == 0:
         raise ImageError("constant", "every pixel is the same after the modality LUT")

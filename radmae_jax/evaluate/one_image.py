@@ -13,7 +13,8 @@ from radmae_jax.data.images import downscale, read_image
 
 def read_pixels(path: str | Path, config: Config) -> np.ndarray:
     """An image file's pixels [H, W]. Errors: ImageError, OSError."""
-    return read_image(Path(path), intensity=config.data.intensity, dtype=config.data.dtype)
+    data = config.data
+    return read_image(Path(path), intensity=data.intensity, dtype=data.dtype, pixel_aspect=data.pixel_aspect)
 
 
 def batch_of(image: np.ndarray, config: Config, record: int = 0) -> Batch:

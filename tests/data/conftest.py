@@ -96,7 +96,7 @@ def write_dicom() -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def encode() -> Callable[[np.ndarray, str, int], bytes]:
     return encode_frame
 

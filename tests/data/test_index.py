@@ -308,9 +308,12 @@ def test_names_that_are_not_utf8_are_quarantined(source, tmp_path):
 
 
 def test_walk_is_sorted_and_leaves_out_what_it_is_told(source):
-    found, ignored = find_files(source, {source / "a.png"})
-    names = [file.path for file in found]
-    assert names == sorted(names) and "a.png" not in names and ignored == 4
+    listing = find_files(source, {source / "a.png"})
+    names = [file.path for file in listing.found]
+    assert names == sorted(names) and "a.png" not in names
+    assert listing.skipped == dict.fromkeys(
+        ("files of the index", "hidden files", "hidden folders", ".md files", "DICOMDIR"), 1
+    )
 
 
 def test_keys_depend_on_issuer_salt_and_kind():

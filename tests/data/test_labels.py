@@ -6,9 +6,11 @@ import imagecodecs
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pydicom import dcmread
 
 from radmae_jax.cli import main
 from radmae_jax.data.identity import Identity, instance_key, study_key
+from radmae_jax.data.images import inspect
 from radmae_jax.data.index import index
 from radmae_jax.data.index_summary import lines_of
 from radmae_jax.data.label_file import image_keys, join_labels, near_misses, read_labels
@@ -333,15 +335,25 @@ def test_many_images_of_one_patient_are_a_warning(tmp_path):
             "path": [str(n) for n in range(100)],
             "patient": ["p"] * count + [str(n) for n in range(100 - count)],
         }
-        columns |= {"study": ["s"] * 100, "patient_source": ["id"] * 100, "flags": [None] * 99 + ["odd"]}
+        columns |= {"study": ["s"] * 100, "patient_source": ["id"] * 100, "flags": [None] * 99 + ["non_square"]}
         columns |= {"pixel_hash": hashes}
-        summary = summarize(columns, [], None, LabelCounts(), Changes(), ignored=3, resumed=0, max_bad=0.5, seconds=0.0)
+        summary = summarize(
+            columns,
+            [],
+            None,
+            LabelCounts(),
+            Changes(),
+            skipped={"hidden files": 3},
+            resumed=0,
+            max_bad=0.5,
+            seconds=0.0,
+        )
         return "\n".join(lines_of(summary, tmp_path / "m"))
 
     many = lines(40, ["h"] * 2 + ["i"] * 2 + [f"{n}" for n in range(96)])
     assert "warning: one patient has 40 of 100 images: its number may be a placeholder" in many
     assert "2 images have the pixels of another image" in many and "across" not in many
-    assert "flag odd: 1 images" in many and "3 files are no images by their names" in many
+    assert "flagged non_square, " in many and "skipped: hidden files 3" in many
     few = lines(10, [f"{n}" for n in range(98)] + ["same"] * 2)
     assert "placeholder" not in few and "the patient with the most images has 10" in few
     assert "1 images have the pixels of another image; 2 images share theirs across 2 patients" in few
@@ -349,3 +361,10 @@ def test_many_images_of_one_patient_are_a_warning(tmp_path):
 
 def test_identity_hides_the_instance():
     assert "1.9" not in repr(Identity("A", "1", "2", "1.9"))
+
+
+def test_the_instance_of_the_file_meta_stands_in_for_a_missing_one(tmp_path, write_dicom, radiograph):
+    both = write_dicom(tmp_path / "both.dcm", radiograph(), tags={"SOPInstanceUID": "1.9.5"})
+    meta = write_dicom(tmp_path / "meta.dcm", radiograph(), without=("SOPInstanceUID",))
+    assert inspect(both, headers_only=True).identity.sop_uid == "1.9.5"
+    assert inspect(meta, headers_only=True).identity.sop_uid == dcmread(meta).file_meta.MediaStorageSOPInstanceUID

@@ -1,0 +1,161 @@
+"""Decodes JPEG streams and refuses those whose entropy-coded data do not fill the frame.
+
+Decoders fill what a damaged scan does not hold with grey and only warn. The 8-bit decoder used here reports its
+warnings; it looks at 12-bit DCT too. In a lossless process the decoded values tell how many bits they were coded in.
+"""
+
+import re
+
+import imagecodecs
+import numpy as np
+import simplejpeg
+
+from radmae_jax.data.image_error import ImageError
+from radmae_jax.data.jpeg_stream import LOSSLESS, Scan, Stream
+
+# Bytes between the last code and the end marker that are taken for padding: encoders fill up to even lengths and words.
+_PADDING = 4
+_LONGEST_RUN = 32  # bytes of 0
+_EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker")
+_HARMLESS = re.compile(r"Corrupt JPEG data: bad ICC|(?!Corrupt JPEG data|Premature end)")
+
+
+def decode_jpeg(data: bytes, stream: Stream) -> np.ndarray:
+    """Values [H, W], uint8 or uint16, of a complete stream; colour becomes luminance.
+
+    Args:
+      stream: what `read_stream` found in `data`.
+
+    Raises:
+      ImageError: damaged where the entropy-coded data are too short or too long for the frame; colour for four
+        components; decode_failed where the decoder gives up.
+    """
+    if stream.header.components > 3:
+        raise ImageError("colour", f"{stream.header.components} components in the JPEG stream, limit 3")
+    data = data[: stream.end]
+    for scan in stream.scans:
+        _check_scan(data[scan.start : scan.stop], scan, stream)
+    if stream.header.precision == 8 and stream.process != LOSSLESS:
+        return _decode_8_bit(data)
+    try:
+        pixels = imagecodecs.jpeg8_decode(data, outcolorspace="GRAYSCALE" if stream.header.components > 1 else None)
+    except MemoryError:
+        raise
+    except Exception as error:  # of the codec's own class
+        raise _failed(error, data) from None
+    if stream.process == LOSSLESS:
+        _check_lossless(data, stream, pixels)
+    else:
+        _check_12_bit(data, stream)
+    return pixels
+
+
+def _decode_8_bit(data: bytes) -> np.ndarray:
+    try:
+        return _decode_grey(data, strict=True)
+    except ValueError as error:
+        warning = str(error)
+    extraneous = _EXTRANEOUS.match(warning)
+    if extraneous and int(extraneous[1]) > _PADDING:
+        raise ImageError("damaged", f"{extraneous[1]} bytes of the scan are left when the frame is full")
+    if not extraneous and not _HARMLESS.match(warning):
+        raise ImageError("damaged", f"{warning.removeprefix('Corrupt JPEG data: ')}, in {len(data)} bytes of JPEG")
+    try:
+        return _decode_grey(data, strict=False)
+    except ValueError as error:
+        raise _failed(error, data) from None
+
+
+def _decode_grey(data: bytes, *, strict: bool) -> np.ndarray:
+    # The exact inverse DCT, as other decoders have it.
+    pixels = simplejpeg.decode_jpeg(data, colorspace="GRAY", fastdct=False, fastupsample=False, strict=strict)
+    return pixels[:, :, 0]
+
+
+def _failed(error: Exception, data: bytes) -> ImageError:
+    return ImageError("decode_failed", f"{type(error).__name__} on {len(data)} bytes of JPEG")
+
+
+def _check_scan(coded: bytes, scan: Scan, stream: Stream) -> None:
+    """Looks for what no encoder writes: restart markers out of turn or of another number, gaps of equal bytes."""
+    restarts = [marker[1] & 7 for marker in re.findall(rb"\xff[\xd0-\xd7]", coded)]
+    expected = len(restarts)
+    if stream.header.components == 1:
+        unit = 1 if stream.process == LOSSLESS else 8
+        units = -(-stream.header.height // unit) * -(-stream.header.width // unit)
+        expected = -(-units // scan.restart_interval) - 1 if scan.restart_interval else 0
+    if len(restarts) != expected or restarts != [number % 8 for number in range(len(restarts))]:
+        raise ImageError("damaged", f"{len(restarts)} restart markers in the scan or out of turn, expected {expected}")
+    if re.search(rb"\xff\xff+\0", coded):
+        raise ImageError("damaged", "bytes FF in a row within the scan")
+    # Where the code of zeros stands for a difference other than none, a long run of it is no picture.
+    tables = {LOSSLESS: (scan.dc,), 0xC0: (scan.dc, scan.ac), 0xC1: (scan.dc, scan.ac)}.get(stream.process, ())
+    if any(next(iter(table), 0) for table in tables) and bytes(_LONGEST_RUN) in coded:
+        raise ImageError("damaged", f"more than {_LONGEST_RUN} zeros in the scan")
+
+
+def _check_lossless(data: bytes, stream: Stream, pixels: np.ndarray) -> None:
+    """Compares the bytes of the scan with those that the decoded values take (T.81 H.1.2)."""
+    if len(stream.scans) != 1 or stream.header.components != 1:
+        return
+    scan, (height, width) = stream.scans[0], pixels.shape
+    if scan.restart_interval % width:
+        return  # intervals that end within a line are not allowed (T.81 H.1.1)
+    lines = min(scan.restart_interval // width or height, height)
+    intervals = -(-height // lines)
+    coded = data[scan.start : scan.stop]
+    have = len(coded) - coded.count(b"\xff\x00") - 2 * (intervals - 1)
+    bits = _bits_of_lines(pixels, stream.header.precision, scan, lines)
+    need = int(sum(-(-int(bits[start : start + lines].sum()) // 8) for start in range(0, height, lines)))
+    if not need <= have <= need + _PADDING * intervals:
+        raise ImageError("damaged", f"{have} bytes of entropy-coded data; the decoded frame takes {need}")
+
+
+def _bits_of_lines(pixels: np.ndarray, precision: int, scan: Scan, lines: int) -> np.ndarray:
+    """Bits that the values [H, W] of each line take, int64 [H]; the first of every `lines` lines is predicted alone."""
+    categories = np.array([n.bit_length() for n in range(32769)], np.uint8)
+    categories = np.concatenate([categories, categories[1:32768][::-1]])  # of differences modulo 2^16
+    lengths = np.full(17, 64, np.int64)  # a category without a code is never coded
+    for symbol, length in scan.dc.items():
+        if symbol <= 16:
+            lengths[symbol] = length
+    cost = (lengths + np.array([*range(16), 0]))[categories].astype(np.uint8)
+    values = (pixels >> scan.point_transform).astype(np.int32)
+    first = 1 << precision - scan.point_transform - 1
+    bits = np.empty(len(values), np.int64)
+    rows = max(1, (1 << 22) // values.shape[1])
+    for start in range(0, len(values), rows):
+        block = values[start : start + rows]
+        above = values[start - 1 : start + len(block) - 1] if start else np.vstack([block[:1], block[:-1]])
+        left, corner = block[:, :-1], above[:, :-1]
+        predicted = np.empty_like(block)
+        predicted[:, 0] = above[:, 0]
+        predicted[:, 1:] = _predict(scan.selection, left, above[:, 1:], corner)
+        alone = np.arange(start, start + len(block)) % lines == 0
+        predicted[alone, 1:], predicted[alone, 0] = left[alone], first
+        bits[start : start + len(block)] = cost[(block - predicted) & 0xFFFF].sum(axis=1, dtype=np.int64)
+    return bits
+
+
+def _predict(selection: int, left: np.ndarray, above: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    """T.81 table H.1."""
+    if selection == 2:
+        return above
+    if selection == 3:
+        return corner
+    if selection == 4:
+        return left + above - corner
+    if selection == 5:
+        return left + ((above - corner) >> 1)
+    if selection == 6:
+        return above + ((left - corner) >> 1)
+    return (left + above) >> 1 if selection == 7 else left
+
+
+def _check_12_bit(data: bytes, stream: Stream) -> None:
+    """Decodes once more as if samples had 8 bits: entropy coding is the same, and the 8-bit decoder reports warnings.
+
+    The pixels it gives are of no use. Such files are rare, so a second decoding is affordable.
+    """
+    at = stream.precision_at
+    _decode_8_bit(data[:at] + b"\x08" + data[at + 1 :])

@@ -1,0 +1,136 @@
+"""Reads the structure of a JPEG or JPEG-LS stream (ITU-T T.81 annex B, T.87): its header, its scans, its true end.
+
+A marker that lies inside a segment, such as the end of an EXIF thumbnail, is none of the stream's own.
+"""
+
+import re
+from dataclasses import dataclass
+
+from radmae_jax.data.image_error import ImageError
+
+_SOI, _EOI, _SOS, _DHT, _DRI = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD
+_FRAMES = frozenset({0xF7, *range(0xC0, 0xD0)} - {_DHT, 0xC8, 0xCC})  # start of frame, of any process
+_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
+# What ends entropy-coded data: a marker that is no restart. After a byte FF, JPEG stuffs a byte 0 (T.81 B.1.1.5),
+# JPEG-LS a bit 0 (T.87 A.1).
+_END_OF_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+_END_OF_LS_SCAN = re.compile(rb"\xff+[\x80-\xcf\xd8-\xfe]")
+LOSSLESS, LOSSLESS_LS = 0xC3, 0xF7  # Huffman coded, and JPEG-LS
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """What a compressed frame says of itself."""
+
+    height: int
+    width: int
+    precision: int
+    signed: bool
+    components: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan's parameters and where its entropy-coded data is."""
+
+    start: int  # byte in the stream
+    stop: int
+    selection: int  # Ss: of a lossless process the predictor, 1 to 7
+    point_transform: int  # Al
+    restart_interval: int  # MCUs; 0: none
+    dc: dict[int, int]  # of the first component's tables: bits of the code of each symbol, the code of zeros first
+    ac: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A complete stream. `end` is the first byte after its end marker: what follows is padding, or another image."""
+
+    header: Codestream
+    process: int  # of the start of frame, such as 0xC0 for baseline
+    precision_at: int  # byte that says the bits a sample
+    scans: tuple[Scan, ...]
+    end: int
+
+
+def read_sof(data: bytes) -> Codestream | None:
+    """The start-of-frame segment of a JPEG or JPEG-LS stream (T.81 B.2.2), None without one."""
+    found = _read_frame(data)
+    return found[0] if found else None
+
+
+def _read_frame(data: bytes) -> tuple[Codestream, int, int] | None:
+    """The header, the marker, and where the precision stands."""
+    at = 2
+    while at + 4 <= len(data) and data[:2] == b"\xff\xd8":
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in _WITHOUT_LENGTH:
+            at += 2
+        elif marker in _FRAMES:
+            body = data[at + 4 : at + 10]
+            if len(body) < 6:
+                return None
+            height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+            return Codestream(height, width, body[0], False, body[5]), marker, at + 4
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def read_stream(data: bytes) -> Stream:
+    """Walks the segments and scans up to the end marker.
+
+    Raises:
+      ImageError: decode_failed without a start of frame; truncated where the data end before the end marker; damaged
+        where something else stands between segments.
+    """
+    frame = _read_frame(data)
+    if frame is None:
+        raise ImageError("decode_failed", f"no image header in {len(data)} bytes of JPEG")
+    header, process, precision_at = frame
+    scans: list[Scan] = []
+    tables: dict[tuple[int, int], dict[int, int]] = {}
+    at, interval = 2, 0
+    while at + 2 <= len(data):
+        if data[at] != 0xFF:
+            raise ImageError("damaged", f"byte {at} of {len(data)} of the JPEG stream is no marker")
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == _EOI:
+            if not scans:
+                raise ImageError("damaged", f"no scan before the end marker at byte {at} of {len(data)}")
+            return Stream(header, process, precision_at, tuple(scans), at + 2)
+        if marker in _WITHOUT_LENGTH:
+            at += 2
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        body, at = data[at + 4 : at + 2 + length], at + 2 + length
+        if marker == _DHT:
+            _read_tables(body, tables)
+        elif marker == _DRI:
+            interval = int.from_bytes(body[:2], "big")
+        elif marker == _SOS and len(body) >= 6:
+            pattern = _END_OF_LS_SCAN if process == LOSSLESS_LS else _END_OF_SCAN
+            found = pattern.search(data, at)
+            stop = found.start() if found else len(data)
+            dc, ac = tables.get((0, body[2] >> 4), {}), tables.get((1, body[2] & 0x0F), {})
+            scans.append(Scan(at, stop, body[-3], body[-1] & 0x0F, interval, dc, ac))
+            at = stop
+    raise ImageError("truncated", f"no end marker in {len(data)} bytes of JPEG")
+
+
+def _read_tables(body: bytes, tables: dict[tuple[int, int], dict[int, int]]) -> None:
+    """Adds the code lengths of a segment's tables, by class and number (T.81 B.2.4.2)."""
+    at = 0
+    while at + 17 <= len(body):
+        counts = body[at + 1 : at + 17]
+        symbols = body[at + 17 : at + 17 + sum(counts)]
+        lengths = [length for length, count in enumerate(counts, 1) for _ in range(count)]
+        tables[body[at] >> 4, body[at] & 0x0F] = dict(zip(symbols, lengths, strict=False))
+        at += 17 + sum(counts)
