@@ -191,6 +191,11 @@ def _kept(options: argparse.Namespace, manifest: Any, fractions: Any) -> tuple[A
         "and are in the same split",
         f"gone: {kept.gone:,} patients of {options.keep.name} are not in the manifest; their split stays recorded",
     ]
+    if kept.gone and kept.joined + kept.dealt:
+        lines.append(
+            "warning: where a labels file or a salt gave patients other keys, the same people are gone and new at once "
+            "and may have changed their split"
+        )
     return split, lines, {"keep": asdict(kept)}
 
 

@@ -110,6 +110,7 @@ def test_the_command(tmp_path, capsys):
     assert main(arguments) == 0
     text = capsys.readouterr().out
     assert "kept: 30 patients" in text and "new: 20 patients (train " in text
+    assert "warning: where a labels file or a salt gave patients other keys" in text
     assert "gone: 10 patients of old.parquet are not in the manifest; their split stays recorded" in text
     one, two = read_assignment(old), read_split(new, after)
     assert two.patients.items() >= one.patients.items() and len(two.patients) == 60
