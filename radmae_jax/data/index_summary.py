@@ -37,7 +37,7 @@ class IndexSummary:
     largest_patient: int  # images of the patient who has most: near all of them where IDs are placeholders
     without_patient_id: int  # images whose study, or file, stands for the patient
     patient_sources: dict[str, int]  # images by what stands for their patient, see identity.PATIENT_SOURCES
-    duplicates: int  # images whose pixels another image has too, beyond the first
+    duplicates: int  # images whose pixels another image has too, the first of them excepted
     shared_by_patients: int  # images whose pixels an image of another patient has too
     sharing_patients: int  # who have such an image
     without_pixels: int  # images of which only the header was read: nothing is known of their duplicates

@@ -71,9 +71,9 @@ def keep_split(
     _refuse_linked(manifest, units, members, old)
     sizes = np.array([len(patients) for patients in members])
     free = np.flatnonzero(side < 0)
-    given = np.array([int(sizes[side == at].sum()) for at in range(len(SIDES))])
+    had = np.array([int(sizes[side == at].sum()) for at in range(len(SIDES))])
     if len(free):
-        room = _room(given, int(sizes[free].sum()), fractions)
+        room = _room(had, int(sizes[free].sum()), fractions)
         strata = np.array(strata_of(manifest, units, stratify), np.int64)[free]
         shuffled = np.random.default_rng(seed).permutation(len(free))
         order = shuffled[np.argsort(strata[shuffled], kind="stable")]
@@ -119,7 +119,7 @@ def _refuse_linked(manifest: Manifest, units: np.ndarray, members: list[list[str
         )
 
 
-def _room(given: np.ndarray, new: int, fractions: tuple[float, ...]) -> np.ndarray:
+def _room(had: np.ndarray, new: int, fractions: tuple[float, ...]) -> np.ndarray:
     """What each split lacks, float [3]: of the shares of all patients, what the kept ones do not fill yet."""
-    lacking = np.maximum(np.array(fractions) * (int(given.sum()) + new) - given, 0.0)
+    lacking = np.maximum(np.array(fractions) * (int(had.sum()) + new) - had, 0.0)
     return lacking if lacking.sum() > 0 else np.array(fractions)

@@ -1,4 +1,4 @@
-"""Checks that the values of a labels file mean what they seem to: one text for each number, identifiers left whole."""
+"""Checks that the values of a labels file mean what they seem to: one text for each number, identifiers kept intact."""
 
 import re
 from collections import Counter, defaultdict
