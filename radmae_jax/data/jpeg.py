@@ -113,43 +113,54 @@ def _check_lossless(data: bytes, stream: Stream, pixels: np.ndarray) -> None:
 
 def _bits_of_lines(pixels: np.ndarray, precision: int, scan: Scan, lines: int) -> np.ndarray:
     """Bits that the values [H, W] of each line take, int64 [H]; the first of every `lines` lines is predicted alone."""
-    categories = np.array([n.bit_length() for n in range(32769)], np.uint8)
-    categories = np.concatenate([categories, categories[1:32768][::-1]])  # of differences modulo 2^16
-    lengths = np.full(17, 64, np.int64)  # a category without a code is never coded
-    for symbol, length in scan.dc.items():
-        if symbol <= 16:
-            lengths[symbol] = length
-    cost = (lengths + np.array([*range(16), 0]))[categories].astype(np.uint8)
-    values = (pixels >> scan.point_transform).astype(np.int32)
-    first = 1 << precision - scan.point_transform - 1
+    cost = _cost(scan.dc)
+    values = (pixels >> scan.point_transform).astype(np.uint16, copy=False)
+    first = np.uint16(1 << precision - scan.point_transform - 1)
     bits = np.empty(len(values), np.int64)
-    rows = max(1, (1 << 22) // values.shape[1])
+    rows = max(1, (1 << 18) // values.shape[1])  # a block that stays in the cache
+    difference = np.empty((rows, values.shape[1]), np.uint16)
+    each = np.empty((rows, values.shape[1]), np.uint8)
     for start in range(0, len(values), rows):
         block = values[start : start + rows]
         above = values[start - 1 : start + len(block) - 1] if start else np.vstack([block[:1], block[:-1]])
-        left, corner = block[:, :-1], above[:, :-1]
-        predicted = np.empty_like(block)
-        predicted[:, 0] = above[:, 0]
-        predicted[:, 1:] = _predict(scan.selection, left, above[:, 1:], corner)
-        alone = np.arange(start, start + len(block)) % lines == 0
-        predicted[alone, 1:], predicted[alone, 0] = left[alone], first
-        bits[start : start + len(block)] = cost[(block - predicted) & 0xFFFF].sum(axis=1, dtype=np.int64)
+        # Differences are modulo 2^16 (T.81 H.1.2.1), as unsigned arithmetic has them.
+        part = difference[: len(block)]
+        np.subtract(block[:, 0], above[:, 0], out=part[:, 0])
+        np.subtract(block[:, 1:], _predict(scan.selection, block[:, :-1], above[:, 1:], above[:, :-1]), out=part[:, 1:])
+        for row in range(-start % lines, len(block), lines):
+            np.subtract(block[row, :1], first, out=part[row, :1])
+            np.subtract(block[row, 1:], block[row, :-1], out=part[row, 1:])
+        np.take(cost, part, out=each[: len(block)], mode="clip")
+        bits[start : start + len(block)] = each[: len(block)].sum(axis=1, dtype=np.int64)
     return bits
 
 
+def _cost(code_lengths: dict[int, int]) -> np.ndarray:
+    """Bits of every difference modulo 2^16, uint8 [65536]: the code of its category, and the bits that follow it."""
+    lengths = np.full(17, 64, np.int64)  # a category without a code is never coded
+    for symbol, length in code_lengths.items():
+        if symbol <= 16:
+            lengths[symbol] = length
+    magnitudes = np.arange(32769)
+    categories = np.ceil(np.log2(magnitudes + 1)).astype(np.int64)  # 16 is 32,768 alone, and no bits follow
+    categories = np.concatenate([categories, categories[1:32768][::-1]])
+    return (lengths + np.array([*range(16), 0]))[categories].astype(np.uint8)
+
+
 def _predict(selection: int, left: np.ndarray, above: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    """T.81 table H.1."""
+    """What the neighbours, uint16, predict, modulo 2^16 (T.81 table H.1)."""
     if selection == 2:
         return above
     if selection == 3:
         return corner
     if selection == 4:
         return left + above - corner
-    if selection == 5:
-        return left + ((above - corner) >> 1)
-    if selection == 6:
-        return above + ((left - corner) >> 1)
-    return (left + above) >> 1 if selection == 7 else left
+    if selection in (5, 6):  # halves have a sign
+        one, other = (left, above) if selection == 5 else (above, left)
+        return one + ((other.astype(np.int32) - corner) >> 1).astype(np.uint16)
+    if selection == 7:
+        return ((left.astype(np.uint32) + above) >> 1).astype(np.uint16)
+    return left
 
 
 def _check_12_bit(data: bytes, stream: Stream) -> None:

@@ -3,18 +3,16 @@
 A marker that lies inside a segment, such as the end of an EXIF thumbnail, is none of the stream's own.
 """
 
-import re
 from dataclasses import dataclass
+
+import numpy as np
 
 from radmae_jax.data.image_error import ImageError
 
 _SOI, _EOI, _SOS, _DHT, _DRI = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD
 _FRAMES = frozenset({0xF7, *range(0xC0, 0xD0)} - {_DHT, 0xC8, 0xCC})  # start of frame, of any process
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
-# What ends entropy-coded data: a marker that is no restart. After a byte FF, JPEG stuffs a byte 0 (T.81 B.1.1.5),
-# JPEG-LS a bit 0 (T.87 A.1).
-_END_OF_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
-_END_OF_LS_SCAN = re.compile(rb"\xff+[\x80-\xcf\xd8-\xfe]")
+_BLOCK = 1 << 20  # bytes of a scan looked through at once
 LOSSLESS, LOSSLESS_LS = 0xC3, 0xF7  # Huffman coded, and JPEG-LS
 
 
@@ -116,13 +114,31 @@ def read_stream(data: bytes) -> Stream:
         elif marker == _DRI:
             interval = int.from_bytes(body[:2], "big")
         elif marker == _SOS and len(body) >= 6:
-            pattern = _END_OF_LS_SCAN if process == LOSSLESS_LS else _END_OF_SCAN
-            found = pattern.search(data, at)
-            stop = found.start() if found else len(data)
+            stop = _end_of_scan(data, at, 0x80 if process == LOSSLESS_LS else 0x01)
             dc, ac = tables.get((0, body[2] >> 4), {}), tables.get((1, body[2] & 0x0F), {})
             scans.append(Scan(at, stop, body[-3], body[-1] & 0x0F, interval, dc, ac))
             at = stop
     raise ImageError("truncated", f"no end marker in {len(data)} bytes of JPEG")
+
+
+def _end_of_scan(data: bytes, start: int, lowest: int) -> int:
+    """Where entropy-coded data end: before a marker that is no restart, or with the data.
+
+    Args:
+      lowest: the byte after FF from which on it is a marker. JPEG stuffs a byte 0 (T.81 B.1.1.5), JPEG-LS a bit 0, so
+        that what follows is below 80 (T.87 A.1).
+    """
+    values = np.frombuffer(data, np.uint8)
+    for at in range(start, len(data) - 1, _BLOCK):
+        places = at + np.flatnonzero(values[at : min(at + _BLOCK, len(data) - 1)] == 0xFF)
+        after = values[places + 1]
+        ends = places[(after >= lowest) & (after != 0xFF) & ((after < 0xD0) | (after > 0xD7))]
+        if len(ends):
+            end = int(ends[0])
+            while end > start and data[end - 1] == 0xFF:  # fill bytes before a marker
+                end -= 1
+            return end
+    return len(data)
 
 
 def _read_tables(body: bytes, tables: dict[tuple[int, int], dict[int, int]]) -> None:
