@@ -5,7 +5,7 @@ from pathlib import Path
 
 from radmae_jax.data.image_error import ImageError
 
-HEAD = 560  # bytes that `kind_of` looks at
+HEAD = 560  # bytes that tell what a file is
 MAX_FILE = 1 << 30  # bytes; also of an inflated deflated file
 
 _SPECIAL = (
@@ -35,23 +35,28 @@ _FOREIGN = (
     (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
     (b"\xff\x0a", "a JPEG XL image"),
     (b"GIF8", "a GIF image"),
-    (b"BM", "a BMP image"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"\x93NUMPY", "a NumPy array"),
+    (b"ARROW1", "an Arrow file"),
+    (b"{\\rtf", "an RTF document"),
+    (b"$FL2", "an SPSS file"),
+    (b"<stata_dta>", "a Stata file"),
+    (b"\x80\x04\x95", "a Python pickle"),
+    (b"\x80\x05\x95", "a Python pickle"),
     (b"NRRD", "an NRRD volume"),
     (b"%PDF", "a PDF document"),
     (b"%!PS", "a PostScript document"),
-    (b"PAR1", "a Parquet table"),
+    (b"PAR1", "a Parquet file"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an OLE document (older Office files)"),
     (b"SQLite format 3\0", "an SQLite database"),
     (b"\x7fELF", "an ELF program"),
-    (b"MZ", "a Windows program"),
+    (b"MZ\x90\0", "a Windows program"),
     (b"\x1aE\xdf\xa3", "a Matroska video"),
     (b"8BPS", "a Photoshop image"),
     (b"v/1\x01", "an OpenEXR image"),
 )
+_POINTER = (b"version https://git-lfs", "a Git LFS pointer; `git lfs pull` fetches what it stands for")
 _TEXTS = (
-    (b"version https://git-lfs", "a Git LFS pointer; `git lfs pull` fetches what it stands for"),
     (b"/annex/objects/", "a git-annex pointer; `git annex get` fetches what it stands for"),
     (b"<!doctype html", "an HTML page, perhaps the error of a download"),
     (b"<html", "an HTML page, perhaps the error of a download"),
@@ -88,20 +93,21 @@ def refuse_foreign(head: bytes) -> None:
     Raises:
       ImageError: archive, or not_dicom with the kind of file.
     """
-    for signature, name in _ARCHIVES:
-        if head.startswith(signature):
-            raise ImageError("archive", f"{name}; unpack it")
-    if head[257:262] == b"ustar":
-        raise ImageError("archive", "a tar archive; unpack it")
-    kind = _kind_of(head)
+    archive = _archive(head)
+    if archive:
+        raise ImageError("archive", f"{archive}; unpack it")
+    kind = binary_kind(head) or _text_kind(head)
     if kind:
         raise ImageError("not_dicom", kind)
 
 
-def _kind_of(head: bytes) -> str:
-    for signature, name in _FOREIGN:
+def binary_kind(head: bytes) -> str:
+    """What a file is by its first HEAD bytes, where those are not text that could stand in a table; "" if unknown."""
+    for signature, name in (_POINTER, *_FOREIGN):
         if head.startswith(signature):
             return name
+    if head[:2] == b"BM" and head[6:10] == bytes(4):
+        return "a BMP image"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP image"
     if head[4:8] == b"ftyp":
@@ -110,6 +116,16 @@ def _kind_of(head: bytes) -> str:
         return "a NIfTI volume"
     if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
         return "an Analyze header"
+    return _archive(head)
+
+
+def _archive(head: bytes) -> str:
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    return next((name for signature, name in _ARCHIVES if head.startswith(signature)), "")
+
+
+def _text_kind(head: bytes) -> str:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for beginning, name in _TEXTS:
         if text.startswith(beginning):

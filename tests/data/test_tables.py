@@ -105,7 +105,7 @@ def _zip(*names: str) -> bytes:
         (b"<?xml version='1.0'?><a/>", "t.csv is an XML file"),
         (b'[{"path": "a.png", "a": 1}]', "t.csv is a JSON file"),
         (b'{\n "path": {"0": "a"}}', "t.csv is a JSON file"),
-        (b"%PDF-1.7\n", "t.csv is a PDF file"),
+        (b"%PDF-1.7\n", "t.csv is a PDF document"),
         (b"SQLite format 3\0", "t.csv is an SQLite database"),
         (bytes(128) + b"DICM" + bytes(9), "t.csv is a DICOM file"),
         (bytes(range(256)) * 9, "t.csv line 1: a NUL character; the file is binary"),
