@@ -120,11 +120,15 @@ class Loss:
 
 @dataclass(frozen=True)
 class Optim:
-    """AdamW with linear warm-up and cosine decay."""
+    """AdamW with linear warm-up, then cosine decay or a constant rate and linear decay."""
 
     learning_rate: float = 1e-4
     end_learning_rate: float = 1e-5
     warmup_epochs: float = 5.0
+    # After warm-up: cosine: to end_learning_rate over all remaining epochs | warmup_stable_decay: constant, then linear
+    # to end_learning_rate over the last decay_epochs; until then the rates do not depend on train.epochs
+    schedule: str = "cosine"
+    decay_epochs: float = 0.0  # warmup_stable_decay: may be a fraction; 0: the rate stays constant to the end
     b1: float = 0.9
     b2: float = 0.95
     weight_decay: float = 0.05
