@@ -179,6 +179,11 @@ def _check_task(config: Config) -> None:
             f"config.train.keep_every is {train.keep_every}; it must be a multiple of train.checkpoint_every, "
             f"{train.checkpoint_every}"
         )
+    if train.start and train.continue_from:
+        raise ValueError(
+            f"config.train.start (--init) is {train.start!r} and config.train.continue_from (--continue-from) is "
+            f"{train.continue_from!r}; a run begins with weights or continues a run: leave one of them empty"
+        )
     if train.start and train.arm == "random":
         raise ValueError(f"config.train.start is {train.start!r}; config.train.arm 'random' begins with nothing")
 

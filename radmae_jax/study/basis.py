@@ -92,7 +92,7 @@ def _without_paths(config: Config) -> Config:
     return replace(
         config,
         data=replace(config.data, manifest="", root="", split=""),
-        train=replace(config.train, start=""),
+        train=replace(config.train, start="", continue_from=""),
     )
 
 
