@@ -57,7 +57,7 @@ def start_of(path: str) -> Start:
     step = chosen_step(path)
     with checkpoint.open_reader(checkpoints_of(workdir_of(path)), lambda figures: 0.0) as manager:
         sums = checkpoint.read_bit_sums(manager, step)
-    return Start(step, hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest())
+    return Start(step, checkpoint.digest_of(sums))
 
 
 def check_basis(run: Run, folder: Path, ground: Ground, start: Start) -> None:

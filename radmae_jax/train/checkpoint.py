@@ -1,6 +1,7 @@
 """Training state to disk and back, on any mesh, refused where a bit or a premise of the run has changed."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -163,13 +164,14 @@ def newest_sound(
       step: the only one to take; None: any.
     """
     steps = sorted(reader.all_steps(), reverse=True)
-    hosts.agree({"the steps of checkpoints (in storage that all hosts must share)": steps})
+    hosts.agree({"the steps of checkpoints (in storage that all hosts must share)": steps, "the step to read": step})
     if step is not None and step not in steps:
         raise CheckpointError(f"there is no checkpoint of step {step}; there are {sorted(steps)}")
     passed_over: list[str] = []
     for at in steps if step is None else [step]:
         try:
             meta = everywhere(partial(_checked_meta, reader, check, at))
+            hosts.agree({f"the bits of checkpoint {at}": digest_of(meta["bit_sums"])})
             state = everywhere(partial(_read_state, reader, abstract, at))
             found = bit_sums(named_leaves(state))  # by all processes together
             everywhere(partial(_check_bits, meta["bit_sums"], found, at))
@@ -181,6 +183,11 @@ def newest_sound(
     if passed_over:
         raise Damaged(f"no checkpoint is sound: {passed_over[0]}")
     return None
+
+
+def digest_of(bit_sums: dict[str, int]) -> str:
+    """A hash that is equal for the same state only."""
+    return hashlib.sha256(json.dumps(bit_sums, sort_keys=True).encode()).hexdigest()
 
 
 def everywhere(read: Callable[[], _T]) -> _T:

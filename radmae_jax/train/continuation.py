@@ -4,7 +4,6 @@ Optimizer state, running mean and step go on as they are; the data schedule and 
 own, from a position on that `Origin` keeps. Once the first checkpoint is written the other run is not needed any more.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -127,7 +126,6 @@ def continue_run(
     if found is None:
         raise CheckpointError(f"config.train.continue_from is {path!r}: this run has no complete checkpoint")
     origin = _origin(found, now)
-    hosts.agree({"the checkpoint of config.train.continue_from": [origin.step, origin.state]})
     _check_left(config, found, now, origin)
     record = _record(run, found, now, config, dataset, origin, blueprint)
     if hosts.is_first():
@@ -163,8 +161,7 @@ def _origin(found: Resumed, now: dict[str, Any]) -> Origin:
     position = origin_of(found.premises).position_of(found.step)
     if not same_schedule(found.premises, now):
         position = position // found.premises["steps_per_epoch"] * now["steps_per_epoch"]
-    state = hashlib.sha256(json.dumps(found.bit_sums, sort_keys=True).encode()).hexdigest()
-    return Origin(found.step, position, state)
+    return Origin(found.step, position, checkpoint.digest_of(found.bit_sums))
 
 
 def _check_left(config: Config, found: Resumed, now: dict[str, Any], origin: Origin) -> None:

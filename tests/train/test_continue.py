@@ -16,6 +16,7 @@ from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.splits import LeakageError, make_split, read_split, write_split
 from radmae_jax.train import checkpoint, loop
 from radmae_jax.train.checkpoint import CheckpointError
+from radmae_jax.train.hosts import HostsDisagree
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.origin import Interval, Origin, evaluation_interval
 from radmae_jax.train.session import read_continued
@@ -248,6 +249,32 @@ def test_a_damaged_checkpoint_is_passed_over_unless_it_is_named(config, first, t
         _run(_with(config, "train", continue_from=str(tmp_path / "first")), tmp_path / "new", quiet=False)
     assert "the bits of .moments" in (said := capfd.readouterr().err) and "continues another run after step 4" in said
     assert read_continued(tmp_path / "new")["position"] == 4
+
+
+@pytest.mark.parametrize(
+    "question, answer, error, message",
+    [
+        ("config.train.continue_from is set", False, HostsDisagree, "is set is false on host 1, true on host 0"),
+        ("the step to read", 4, HostsDisagree, "the step to read is 4 on host 1, null on host 0"),
+        ("the bits of checkpoint 6", "", HostsDisagree, 'the bits of checkpoint 6 is "" on host 1'),
+        (None, [False, "no answer"], CheckpointError, "host 1: no answer"),
+        (None, [True, "no such file"], CheckpointError, "host 1: no such file"),
+    ],
+)
+def test_hosts_continue_the_same_state_or_none_does(
+    config, first, tmp_path, monkeypatch, not_compiled, question, answer, error, message
+):
+    """As if a second process answered as this one does, but for one question; None: whether it could read."""
+
+    def gather(value):
+        if question is None:
+            return [value, answer if value is None else value]
+        return [value, value | {question: answer} if isinstance(value, dict) and question in value else value]
+
+    monkeypatch.setattr("radmae_jax.train.hosts.gather", gather)
+    with pytest.raises(error, match=message):
+        _run(_with(config, "train", continue_from=str(first)), tmp_path)
+    assert not (tmp_path / "continued.json").exists()
 
 
 def test_a_run_that_has_seen_test_patients_is_not_continued(config, first, archive, tmp_path, not_compiled):
