@@ -1,5 +1,6 @@
 """Compares a run with the one that it continues: what must be equal, and what changed."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ _PATHS = {
     ("data", "manifest"), ("data", "root"), ("data", "split"), ("train", "checkpoints"), ("train", "start"),
     ("train", "continue_from"),
 }  # fmt: skip
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Change:
     after: Any
 
     def __str__(self) -> str:
-        return f"{self.field}: {short(self.before)} -> {short(self.after)}"
+        return f"{self.field}: {_text(self.before)} -> {_text(self.after)}"
 
 
 def check_same_model(before: dict[str, Any], now: dict[str, Any], config: Config) -> None:
@@ -107,3 +109,8 @@ def changes_between(
             if old != value and (section, name) not in _PATHS:
                 found.setdefault(named, Change(named, old, value))
     return tuple(found.values())
+
+
+def _text(value: Any) -> str:
+    """A value for people: of a hash its first digits."""
+    return value[:12] if isinstance(value, str) and _HASH.fullmatch(value) else short(value)

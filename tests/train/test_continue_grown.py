@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from radmae_jax.evaluate.report.gather import gather
 from radmae_jax.evaluate.report.provenance import origin_of
 from radmae_jax.evaluate.report.training import charts_of, facts_of
 from radmae_jax.study.pretraining import pretraining_of
-from radmae_jax.train import checkpoint
+from radmae_jax.train import checkpoint, sharding
 from radmae_jax.train.optim import learning_rates
 from radmae_jax.train.saved import read_run
 from radmae_jax.train.session import read_continued
@@ -39,6 +40,15 @@ def _bits(workdir: Path, step: int) -> dict[str, int]:
 
 def _lines(workdir: Path) -> list[dict]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    """Commands train on one device, which compiles and saves faster than eight."""
+    real = sharding.make_mesh
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharding, "make_mesh", lambda fsdp=1, devices=None: real(fsdp, devices or jax.devices()[:1]))
+        yield
 
 
 @pytest.fixture(scope="module")
