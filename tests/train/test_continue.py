@@ -112,21 +112,20 @@ def test_two_epochs_continued_to_four_are_four_unbroken_ones_bitwise(config, unb
     assert str(first) not in json.dumps(record) + (tmp_path / "new" / "metrics.jsonl").read_text()
 
 
-def test_from_the_middle_of_an_epoch_stopped_resumed_and_continued_again(
-    config, short, unbroken, first, tmp_path, capfd
-):
-    """Step 4 of 6 to a run that is stopped at step 5, resumed without the first run, and continued from step 8."""
+def test_from_the_middle_of_an_epoch_and_continued_again(config, short, unbroken, first, tmp_path, capfd):
+    """Step 4 of 6 to step 8 of 12, and from there to the end; the first run is gone by then."""
     shutil.copytree(first, tmp_path / "first")
-    middle = _with(short, "train", epochs=4, continue_from=str(tmp_path / "first" / "checkpoints" / "4"))
-    assert _run(_with(middle, "train", max_steps=5), tmp_path / "middle").step == 5
+    middle = _with(short, "train", epochs=4, max_steps=8, continue_from=str(tmp_path / "first" / "checkpoints" / "4"))
+    outcome = _run(middle, tmp_path / "middle")
+    assert (outcome.step, outcome.total_steps) == (8, 12)
     shutil.rmtree(tmp_path / "first")
-    assert _run(_with(middle, "train", max_steps=8), tmp_path / "middle", quiet=False).step == 8
-    assert "going on from the checkpoint after step 5 of 12" in (said := capfd.readouterr().err)
-    assert "has no effect" not in said
 
-    # The option may be left out, or name another run, which is logged.
-    _run(_with(middle, "train", max_steps=8, continue_from=""), tmp_path / "middle")
-    _run(_with(middle, "train", max_steps=8, continue_from="other"), tmp_path / "middle", quiet=False)
+    # Resumed, the option may be given again, left out, or name another run, which is logged.
+    capfd.readouterr()
+    for again in (middle.train.continue_from, ""):
+        assert _run(_with(middle, "train", continue_from=again), tmp_path / "middle", quiet=False).step == 8
+    assert "nothing to do: step 8 of 8 is done" in (said := capfd.readouterr().err) and "has no effect" not in said
+    _run(_with(middle, "train", continue_from="other"), tmp_path / "middle", quiet=False)
     assert f"continues {middle.train.continue_from} after step 4, and --continue-from other" in capfd.readouterr().err
     assert read_json(tmp_path / "middle" / "config.json").train.continue_from == middle.train.continue_from
 
@@ -138,21 +137,6 @@ def test_from_the_middle_of_an_epoch_stopped_resumed_and_continued_again(
     assert _steps(tmp_path / "last") == {n: wanted[n] for n in range(9, 13)}
     record = read_continued(tmp_path / "last")
     assert record["earlier"]["step"] == 4 and record["images_seen"] == 48 + 5 * 16
-
-
-def test_other_batches_train_the_begun_epoch_anew(short, first, tmp_path):
-    """From the first step of the second epoch: steps of 8 images instead of 16 are six an epoch."""
-    asked = _with(short, "train", epochs=3, images_per_step=8, continue_from=str(first / "checkpoints" / "4"))
-    outcome = _run(asked, tmp_path)
-    assert (outcome.step, outcome.total_steps, outcome.images) == (16, 16, 2 * 48)
-    assert _bits(tmp_path, 4) == _bits(first, 4)
-    epochs = {step: line[1] for step, line in _steps(tmp_path).items()}
-    assert epochs == {step: 1 + (step - 5) // 6 for step in range(5, 17)}
-    record = read_continued(tmp_path)
-    assert (record["position"], record["epoch"], record["repeated_steps"]) == (6, 1, 1)
-    assert not record["same_schedule"]
-    fields = [change["field"] for change in record["changes"]]
-    assert fields == ["config.train.images_per_step", "steps_per_epoch", "config.train.epochs"]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +203,19 @@ def not_compiled(monkeypatch):
         raise _Begun
 
     monkeypatch.setattr(loop, "compile_programs", compile_nothing)
+
+
+def test_other_batches_train_the_begun_epoch_anew(short, first, tmp_path, not_compiled):
+    """From the first step of the second epoch: steps of 8 images instead of 16 are six an epoch."""
+    for step, position, repeated, total in ((4, 6, 1, 16), (6, 12, 0, 12)):
+        path = str(first / "checkpoints" / str(step))
+        with pytest.raises(_Begun):
+            _run(_with(short, "train", epochs=3, images_per_step=8, continue_from=path), tmp_path / str(step))
+        record = read_continued(tmp_path / str(step))
+        assert (record["position"], record["repeated_steps"], record["total_steps"]) == (position, repeated, total)
+        assert record["epoch"] == position // 6 and not record["same_schedule"]
+        fields = [change["field"] for change in record["changes"]]
+        assert fields == ["config.train.images_per_step", "steps_per_epoch", "config.train.epochs"]
 
 
 def test_the_state_is_read_to_other_devices(config, first, tmp_path, not_compiled, capfd):

@@ -154,6 +154,8 @@ def test_stopped_in_the_middle_it_resumes_bitwise_also_without_the_first_run(gro
     finally:
         (grown / "gone").rename(first)
     assert _bits(grown / "stopped", last) == _bits(new, last)
+    assert [line["step"] for line in _lines(grown / "stopped") if "loss" in line] == list(range(begun + 1, last + 1))
+    assert sum("continued" in line for line in _lines(grown / "stopped")) == 1
 
 
 def test_the_report_and_the_model_card_say_so(grown, first, new):
