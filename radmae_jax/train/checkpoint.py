@@ -1,8 +1,6 @@
 """Training state to disk and back, on any mesh, refused where a bit or a premise of the run has changed."""
 
 import dataclasses
-import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -16,8 +14,9 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
+from radmae_jax.plain import short
 from radmae_jax.train import hosts
-from radmae_jax.train.bits import bit_sums, named_leaves
+from radmae_jax.train.bits import bit_sums, digest_of, named_leaves
 from radmae_jax.train.premises import ORIGIN, SETTINGS, Premises, completed, plain
 from radmae_jax.train.state import State
 from radmae_jax.train.watch import Tally
@@ -185,11 +184,6 @@ def newest_sound(
     return None
 
 
-def digest_of(bit_sums: dict[str, int]) -> str:
-    """A hash that is equal for the same state only."""
-    return hashlib.sha256(json.dumps(bit_sums, sort_keys=True).encode()).hexdigest()
-
-
 def everywhere(read: Callable[[], _T]) -> _T:
     """What `read` gives; where it raises in one process of several, all of them raise, and none is left waiting.
 
@@ -300,9 +294,3 @@ def _reading(step: int) -> Iterator[None]:
         said = f"checkpoint {step}: cannot be read: {reason}"
         gone = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         raise (CheckpointError if gone or _AWAY.match(reason) else Damaged)(said) from error
-
-
-def short(value: Any) -> str:
-    """A value as an error shows it."""
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -18,6 +18,7 @@ from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.manifest import read_manifest
 from radmae_jax.plain import to_dict
 from radmae_jax.train import checkpoint, hosts
+from radmae_jax.train.bits import digest_of
 from radmae_jax.train.blueprint import Blueprint
 from radmae_jax.train.checkpoint import CheckpointError, Resumed
 from radmae_jax.train.origin import Origin
@@ -161,7 +162,7 @@ def _origin(found: Resumed, now: dict[str, Any]) -> Origin:
     position = origin_of(found.premises).position_of(found.step)
     if not same_schedule(found.premises, now):
         position = position // found.premises["steps_per_epoch"] * now["steps_per_epoch"]
-    return Origin(found.step, position, checkpoint.digest_of(found.bit_sums))
+    return Origin(found.step, position, digest_of(found.bit_sums))
 
 
 def _check_left(config: Config, found: Resumed, now: dict[str, Any], origin: Origin) -> None:
@@ -235,21 +236,27 @@ def _trained(metrics: Path, step: int, earlier: dict[str, Any]) -> tuple[float |
     """
     rate, images = None, earlier.get("images_seen") if earlier else 0
     try:
-        lines = metrics.read_text(encoding="utf-8").splitlines()
+        with metrics.open(encoding="utf-8") as lines:
+            for line in lines:
+                values = _step_line(line)
+                if values is None or values["step"] > step:
+                    continue
+                images = None if images is None else images + int(values["images"])
+                rate = values["learning_rate"] if values["step"] == step else rate
     except OSError:
         return None, None
-    for line in lines:
-        if '"learning_rate"' not in line:
-            continue
-        try:
-            values = json.loads(line)
-        except ValueError:  # cut off by a kill
-            continue
-        if "loss" not in values or values["step"] > step:
-            continue
-        images = None if images is None else images + int(values["images"])
-        rate = values["learning_rate"] if values["step"] == step else rate
     return rate, images
+
+
+def _step_line(line: str) -> dict[str, Any] | None:
+    """The values of a step's line; None for other lines, and for one that a kill cut off."""
+    if '"learning_rate"' not in line:
+        return None
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) and {"step", "loss", "images", "learning_rate"} <= values.keys() else None
 
 
 def _images(settings: dict[str, Any] | None, before: dict[str, Any]) -> int | None:

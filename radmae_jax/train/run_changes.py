@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from radmae_jax.config import Config
-from radmae_jax.plain import to_dict
-from radmae_jax.train.checkpoint import CheckpointError, short
+from radmae_jax.plain import short, to_dict
+from radmae_jax.train.checkpoint import CheckpointError
 from radmae_jax.train.premises import ORIGIN
 
 # Fields of Premises by the setting that decides them; fields that are not here have no setting or have several.

@@ -65,9 +65,8 @@ def keep_start(workdir: Path, config: Config) -> tuple[Config, list[str]]:
     asked, kept = config.train.start, replace(config.train, start=began.start, arm=began.arm)
     said = []
     if asked not in ("", began.start):
-        said.append(
-            f"the run goes on: it began with {began.start or 'fresh weights'}, and --init {asked} has no effect"
-        )
+        start = began.start or began.continue_from or "fresh weights"
+        said.append(f"the run goes on: it began with {start}, and --init {asked} has no effect")
     if config.train.arm != began.arm:
         said.append(f"the run goes on: its config.train.arm stays {began.arm!r}; {config.train.arm!r} has no effect")
     return replace(config, train=kept), said

@@ -28,7 +28,7 @@ _SMALL = [
     "--config=demo", "--config.model.width=32", "--config.model.layers=1", "--config.model.heads=2",
     "--config.model.decoder_width=16", "--config.model.decoder_layers=1", "--config.model.decoder_heads=2",
     "--config.bins.shapes=1", "--config.bins.group=8", "--config.data.workers=0", "--config.train.images_per_step=8",
-    "--config.train.panels_every=0", "--config.train.evaluate_every=-1", "--config.train.keep_checkpoints=9",
+    "--config.train.panels_every=0", "--config.train.evaluate_every=0", "--config.train.keep_checkpoints=9",
     "--config.optim.warmup_epochs=0.5",
 ]  # fmt: skip
 
@@ -88,8 +88,8 @@ def first(grown) -> Path:
 @pytest.fixture(scope="module")
 def new(grown, first) -> Path:
     """The first run continued to four epochs on all 60 phantoms."""
-    figures = ["--json", str(grown / "new.json")]
-    assert _pretrain(grown, "grown", "new", "--config.train.epochs=4", "--continue-from", str(first), *figures) == 0
+    asked = ["--config.train.epochs=4", "--config.train.evaluate_every=-1", "--continue-from", str(first)]
+    assert _pretrain(grown, "grown", "new", *asked, "--json", str(grown / "new.json")) == 0
     return grown / "new"
 
 
