@@ -17,7 +17,7 @@ from orbax.checkpoint import checkpoint_managers
 from radmae_jax.plain import short
 from radmae_jax.train import hosts
 from radmae_jax.train.bits import bit_sums, digest_of, named_leaves
-from radmae_jax.train.premises import ORIGIN, SETTINGS, Premises, completed, plain
+from radmae_jax.train.premises import NOT_COMPARED, SETTINGS, Premises, completed, plain
 from radmae_jax.train.state import State
 from radmae_jax.train.watch import Tally
 
@@ -267,7 +267,7 @@ def _read_state(reader: ocp.CheckpointManager, abstract: State, step: int) -> St
 def _check_premises(saved: dict[str, Any], premises: Premises, step: int) -> None:
     """Raises CheckpointError naming the field and both values where a premise of a checkpoint differs."""
     for field, asked in plain(premises).items():
-        if field not in ORIGIN and saved.get(field) != asked:
+        if field not in NOT_COMPARED and saved.get(field) != asked:
             meaning = f" ({SETTINGS[field]})" if field in SETTINGS else ""
             raise CheckpointError(
                 f"checkpoint {step} was made with {field}{meaning} = {short(saved.get(field))}, this run has "

@@ -15,7 +15,7 @@ from etils import epath
 from radmae_jax.config import Config
 from radmae_jax.config_checks import read_json
 from radmae_jax.data.dataset import Dataset
-from radmae_jax.data.manifest import read_manifest
+from radmae_jax.data.splits import LeakageError
 from radmae_jax.plain import to_dict
 from radmae_jax.train import checkpoint, hosts
 from radmae_jax.train.bits import digest_of
@@ -115,7 +115,13 @@ def continue_run(
     path = config.train.continue_from
     checkpoint.everywhere(partial(_check_is_run, path))
     run, step = resolve(Path(path))
-    leakage, seen = prove_start(path, dataset)
+    try:
+        leakage, seen = prove_start(path, dataset)
+    except LeakageError as error:
+        raise LeakageError(
+            f"config.train.continue_from is {path!r}: {error}; the split of an archive that grew must keep the side of "
+            "every patient that was known before"
+        ) from None
     now = plain(premises)
     try:
         with checkpoint.open_reader(checkpoints_of(run), blueprint.objective.goodness) as reader:
@@ -128,7 +134,7 @@ def continue_run(
         raise CheckpointError(f"config.train.continue_from is {path!r}: this run has no complete checkpoint")
     origin = _origin(found, now)
     _check_left(config, found, now, origin)
-    record = _record(run, found, now, config, dataset, origin, blueprint)
+    record = _record(run, found, now, config, origin, blueprint)
     if hosts.is_first():
         keep_seen(path, dataset, seen, workdir)
         write_continued(workdir, record)
@@ -182,19 +188,16 @@ def _check_left(config: Config, found: Resumed, now: dict[str, Any], origin: Ori
 
 
 def _record(
-    run: Path, found: Resumed, now: dict[str, Any], config: Config, dataset: Dataset, origin: Origin,
-    blueprint: Blueprint,
-) -> dict[str, Any]:  # fmt: skip
+    run: Path, found: Resumed, now: dict[str, Any], config: Config, origin: Origin, blueprint: Blueprint
+) -> dict[str, Any]:
     """continued.json: where the run goes on and what changed; no path."""
     earlier, per_epoch, before = read_continued(run), now["steps_per_epoch"], found.premises
     try:
         settings = to_dict(read_json(run / "config.json"))
-    except ValueError:  # of another version: premises are compared all the same
+    except (OSError, ValueError):  # of another version: premises are compared all the same
         settings = None
     rate, images_seen = _trained(run / "metrics.jsonl", found.step, earlier)
-    changes = list(changes_between(before, now, settings, config))
-    if before["manifest"] != now["manifest"]:
-        changes.insert(0, Change("images of the manifest", _images(settings, before), len(dataset.manifest)))
+    changes = changes_between(before, now, settings, config)
     same = same_schedule(before, now)
     repeated = 0 if same else origin_of(before).position_of(found.step) % before["steps_per_epoch"]
     record = {
@@ -213,7 +216,7 @@ def _record(
     return record | {"summary": _summary(record, changes)} | ({"earlier": earlier} if earlier else {})
 
 
-def _summary(record: dict[str, Any], changes: list[Change]) -> list[str]:
+def _summary(record: dict[str, Any], changes: tuple[Change, ...]) -> list[str]:
     step, epochs, rates = record["step"], record["epochs"], record["learning_rate"]
     lines = [
         f"continues another run after step {step} with its complete state: goes on at epoch {record['epoch'] + 1} of "
@@ -257,12 +260,3 @@ def _step_line(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return values if isinstance(values, dict) and {"step", "loss", "images", "learning_rate"} <= values.keys() else None
-
-
-def _images(settings: dict[str, Any] | None, before: dict[str, Any]) -> int | None:
-    """Images of the manifest of the run before; None where that manifest is gone or was written anew."""
-    try:
-        manifest = read_manifest(Path(settings["data"]["manifest"])) if settings else None
-    except (OSError, ValueError):
-        return None
-    return len(manifest) if manifest is not None and manifest.hash == before["manifest"] else None

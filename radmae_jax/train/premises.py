@@ -26,7 +26,7 @@ SETTINGS = {
     "codes": "the labels of the manifest's images",
     "averaged": "config.optim.ema, above 0 or not",
 }
-ORIGIN = ("origin_step", "origin_position", "origin_state")  # fields of Premises that are not compared
+NOT_COMPARED = ("images", "training_images", "origin_step", "origin_position", "origin_state")  # fields of Premises
 _COMPUTED_BY = ("dtype", "attention", "remat", "remat_keeps", "unroll")  # how the model is computed, not what it is
 _OF_A_HOST = {
     ("data", name) for name in ("manifest", "split", "root", "workers", "threads", "prefetch_mib", "cache_mib")
@@ -47,8 +47,10 @@ class Premises:
     # Hash of every record's classes, a label budget taken into account; the manifest's does not cover them.
     codes: str = field(default="", kw_only=True)
     averaged: bool = field(default=False, kw_only=True)  # whether a running mean of the parameters is kept
-    # Where a run that continues another begins, see `Origin`; stored so that it resumes without the other run, and not
-    # compared.
+    # What follows is stored for runs that continue others, and not compared: counts, 0 where they are not known, and
+    # where a run that continues another begins, see `Origin`.
+    images: int = field(default=0, kw_only=True)  # of the manifest
+    training_images: int = field(default=0, kw_only=True)  # that take part
     origin_step: int = field(default=0, kw_only=True)
     origin_position: int = field(default=0, kw_only=True)
     origin_state: str = field(default="", kw_only=True)
@@ -102,6 +104,8 @@ def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premi
         train_images=config.data.train_images,
         codes=hashlib.sha256(codes.tobytes()).hexdigest() if codes.size else "",
         averaged=config.optim.ema > 0,
+        images=len(dataset.manifest),
+        training_images=len(dataset.records("train")),
     )
 
 

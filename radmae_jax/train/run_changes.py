@@ -7,7 +7,6 @@ from typing import Any
 from radmae_jax.config import Config
 from radmae_jax.plain import short, to_dict
 from radmae_jax.train.checkpoint import CheckpointError
-from radmae_jax.train.premises import ORIGIN
 
 # Fields of Premises by the setting that decides them; fields that are not here have no setting or have several.
 _SETTINGS = {
@@ -28,6 +27,7 @@ _SETTINGS = {
     "intensity": "config.data.intensity",
 }
 _FIXED = ("task", "labels", "classes", "patch", "model", "averaged")
+_COUNTS = {"images": "images of the manifest", "training_images": "training images"}
 # All else that the data schedule is a function of; where none of it changed, a position means the same in both runs.
 _OF_THE_SCHEDULE = (
     "schedule_version", "seed", "manifest", "split", "policy", "pad_tokens", "beyond", "edges", "lengths", "group",
@@ -97,10 +97,12 @@ def changes_between(
     found: dict[str, Change] = {}
     settings_now = to_dict(config)
     for field in now:
-        if field in (*_FIXED, *ORIGIN):
+        if field in _FIXED or field.startswith("origin_"):
             continue
         parts = [(_SETTINGS.get(field, field), before[field], now[field])]
-        if field == "loss":
+        if field in _COUNTS:
+            parts = [(_COUNTS[field], before[field] or None, now[field])]
+        elif field == "loss":
             parts = [(f"config.loss.{name}", before["loss"].get(name), value) for name, value in now["loss"].items()]
         found |= {name: Change(name, old, new) for name, old, new in parts if old != new}
     for section, fields in (settings_before or {}).items():
@@ -113,4 +115,6 @@ def changes_between(
 
 def _text(value: Any) -> str:
     """A value for people: of a hash its first digits."""
+    if value is None:
+        return "not known"
     return value[:12] if isinstance(value, str) and _HASH.fullmatch(value) else short(value)

@@ -90,7 +90,9 @@ def read_start_lines(workdir: Path) -> tuple[str, ...]:
 
 def write_continued(workdir: Path, record: dict[str, Any]) -> None:
     """WORKDIR/continued.json: where a run took another one's state over, and what changed."""
-    (workdir / _CONTINUED).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+    temporary = workdir / f".{_CONTINUED}"
+    temporary.write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(workdir / _CONTINUED)
 
 
 def forget_continued(workdir: Path) -> None:

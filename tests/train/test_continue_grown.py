@@ -128,6 +128,7 @@ def test_the_grown_archive_is_trained_on_from_the_state_of_the_first_run(grown, 
     record = read_continued(new)
     changes = {change["field"]: (change["before"], change["after"]) for change in record["changes"]}
     assert changes["images of the manifest"] == (40, 60)
+    assert changes["training images"] == (len(before.records("train")), len(after.records("train")))
     assert changes["manifest"] == (before.manifest.hash, after.manifest.hash)
     assert changes["split"] == (before.split.hash, after.split.hash)
     assert changes["config.train.epochs"] == (2, 4)
