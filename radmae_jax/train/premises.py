@@ -47,13 +47,6 @@ class Premises:
     # Hash of every record's classes, a label budget taken into account; the manifest's does not cover them.
     codes: str = field(default="", kw_only=True)
     averaged: bool = field(default=False, kw_only=True)  # whether a running mean of the parameters is kept
-    # What follows is stored for runs that continue others, and not compared: counts, 0 where they are not known, and
-    # where a run that continues another begins, see `Origin`.
-    images: int = field(default=0, kw_only=True)  # of the manifest
-    training_images: int = field(default=0, kw_only=True)  # that take part
-    origin_step: int = field(default=0, kw_only=True)
-    origin_position: int = field(default=0, kw_only=True)
-    origin_state: str = field(default="", kw_only=True)
     schedule_version: int
     seed: int
     manifest: str  # hash
@@ -72,6 +65,13 @@ class Premises:
     intensity: str
     model: dict[str, Any]
     loss: dict[str, Any]
+    # What follows is stored for runs that continue others, and not compared: counts, 0 where they are not known, and
+    # where a run that continues another begins, see `Origin`.
+    images: int = field(default=0, kw_only=True)  # of the manifest
+    training_images: int = field(default=0, kw_only=True)  # that take part
+    origin_step: int = field(default=0, kw_only=True)
+    origin_position: int = field(default=0, kw_only=True)
+    origin_state: str = field(default="", kw_only=True)
 
 
 def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premises:
