@@ -101,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
             "--init", metavar="WEIGHTS",
             help="what a fresh run begins with: a run, an exported or Hugging Face directory, .safetensors, .npz, .pth",
         )  # fmt: skip
+        train.add_argument(
+            "--continue-from", metavar="RUN",
+            help="a run, or RUN/checkpoints/STEP, that a fresh run goes on from with its complete state: for more "
+            "epochs, an archive that grew, other rates",
+        )  # fmt: skip
 
     reconstruct = add_command(
         commands, "reconstruct", _reconstruct, "pictures of what a trained model makes of image files"
@@ -163,8 +168,9 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.train.watch import RunStopped
 
     config = from_arguments(rest)
-    if options.init:
-        config = validate(replace(config, train=replace(config.train, start=options.init)))
+    if options.init or options.continue_from:
+        start, run = options.init or config.train.start, options.continue_from or config.train.continue_from
+        config = validate(replace(config, train=replace(config.train, start=start, continue_from=run)))
     kind = _TASKS[options.command]
     if config.task.kind != kind:
         raise ValueError(f"config.task.kind is {config.task.kind!r}; `radmae {options.command}` trains {kind!r}")

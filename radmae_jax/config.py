@@ -123,11 +123,15 @@ class Loss:
 
 @dataclass(frozen=True)
 class Optim:
-    """AdamW with linear warm-up and cosine decay."""
+    """AdamW with linear warm-up, then cosine decay or a constant rate and linear decay."""
 
     learning_rate: float = 1e-4
     end_learning_rate: float = 1e-5
     warmup_epochs: float = 5.0
+    # After warm-up: cosine: to end_learning_rate over all remaining epochs | warmup_stable_decay: constant, then linear
+    # to end_learning_rate over the last decay_epochs; until then the rates do not depend on train.epochs
+    schedule: str = "cosine"
+    decay_epochs: float = 0.0  # warmup_stable_decay: may be a fraction; 0: the rate stays constant to the end
     b1: float = 0.9
     b2: float = 0.95
     weight_decay: float = 0.05
@@ -142,8 +146,10 @@ class Optim:
 class Train:
     """How long, how often, on what mesh."""
 
-    epochs: int = 10
-    max_steps: int = 0  # stop after so many optimizer steps; 0: epochs decide. Schedules still span epochs
+    epochs: int = 10  # in all; those of runs that are continued count
+    # Stop after so many optimizer steps, those of runs that are continued counted; 0: epochs decide. Schedules still
+    # span epochs
+    max_steps: int = 0
     images_per_step: int = 1024
     seed: int = 0
     # Weights that a fresh run begins with (`--init`): a run, an exported or Hugging Face directory, a .safetensors,
@@ -152,6 +158,9 @@ class Train:
     # What they must be: "" anything or nothing | random: nothing | mae: a masked autoencoder | imagenet: an encoder or
     # classifier of another program
     arm: str = ""
+    # Run whose complete state a fresh run takes over (`--continue-from`): a work directory, or one of its checkpoints,
+    # RUN/checkpoints/STEP; empty: none
+    continue_from: str = ""
     fsdp: int = 1  # devices that parameters are sharded over; the rest of the mesh is data
     rows: int = 0  # rows of every program; 0: the most that keep rows * length <= tokens_per_device
     # Bound on a program's tokens a device when rows is 0; 0: as many as its memory takes of the longest bucket, found

@@ -27,6 +27,7 @@ _CHOICES = {
     ("model", "remat_keeps"): ("nothing", "attention", "products"),
     ("task", "kind"): ("reconstruct", "classify"),
     ("train", "arm"): ("", "random", "mae", "imagenet"),
+    ("optim", "schedule"): ("cosine", "warmup_stable_decay"),
     ("loss", "kind"): ("masked_valid", "poster"),
     ("loss", "weighting"): ("pixel", "image"),
 }
@@ -70,6 +71,7 @@ def validate(config: Config) -> Config:
         ("data.max_unreadable", config.data.max_unreadable, 0.0, 1.0),
         ("data.train_images", config.data.train_images, 0, 10**9),
         ("optim.warmup_epochs", config.optim.warmup_epochs, 0.0, train.epochs),
+        ("optim.decay_epochs", config.optim.decay_epochs, 0.0, train.epochs),
         ("optim.learning_rate", config.optim.learning_rate, 0.0, 1e38),
         ("optim.end_learning_rate", config.optim.end_learning_rate, 0.0, 1e38),
         ("optim.b1", config.optim.b1, 0.0, 0.999999),
@@ -94,6 +96,7 @@ def validate(config: Config) -> Config:
         if not low <= value <= high:
             raise ValueError(f"config.{name} is {value}; it must be from {low} to {high}")
     _check_task(config)
+    _check_rates(config)
     if task.kind == "reconstruct" and config.loss.kind == "masked_valid" and model.mask_ratio == 0:
         raise ValueError(
             "config.model.mask_ratio is 0; with config.loss.kind 'masked_valid' nothing would be trained on"
@@ -125,6 +128,21 @@ def validate(config: Config) -> Config:
     if bins.policy == "fixed" and bins.max_side % model.patch:
         raise ValueError(f"config.bins.max_side is {bins.max_side}; it must be a multiple of patch {model.patch}")
     return config
+
+
+def _check_rates(config: Config) -> None:
+    """The checks of the learning rate's schedule."""
+    optim, epochs = config.optim, config.train.epochs
+    if optim.decay_epochs and optim.schedule == "cosine":
+        raise ValueError(
+            f"config.optim.decay_epochs is {optim.decay_epochs}; config.optim.schedule 'cosine' decays over all epochs "
+            "after warm-up: set it to 'warmup_stable_decay', or decay_epochs to 0"
+        )
+    if optim.warmup_epochs + optim.decay_epochs > epochs * (1 + 1e-9):  # fractions such as 0.1 + 0.2 are not exact
+        raise ValueError(
+            f"config.optim.warmup_epochs is {optim.warmup_epochs} and config.optim.decay_epochs is "
+            f"{optim.decay_epochs}; together they must be at most config.train.epochs, {epochs}"
+        )
 
 
 def _check_task(config: Config) -> None:
@@ -161,6 +179,11 @@ def _check_task(config: Config) -> None:
         raise ValueError(
             f"config.train.keep_every is {train.keep_every}; it must be a multiple of train.checkpoint_every, "
             f"{train.checkpoint_every}"
+        )
+    if train.start and train.continue_from:
+        raise ValueError(
+            f"config.train.start (--init) is {train.start!r} and config.train.continue_from (--continue-from) is "
+            f"{train.continue_from!r}; a run begins with weights or continues a run: leave one of them empty"
         )
     if train.start and train.arm == "random":
         raise ValueError(f"config.train.start is {train.start!r}; config.train.arm 'random' begins with nothing")

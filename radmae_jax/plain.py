@@ -64,3 +64,9 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
         elif a != b:
             found.append(f"{where}{name}: {a!r} -> {b!r}")
     return found
+
+
+def short(value: Any) -> str:
+    """A value as JSON, as an error shows it: at most 80 characters."""
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

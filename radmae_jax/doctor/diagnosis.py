@@ -110,7 +110,7 @@ def _not_tested_on(config: Config, manifest: Manifest) -> np.ndarray:
 
 def _paths(config: Config) -> list[Path]:
     """Those that an error may name."""
-    named = (config.data.manifest, config.data.split, config.data.root, config.train.start)
+    named = (config.data.manifest, config.data.split, config.data.root, config.train.start, config.train.continue_from)
     return [Path(path) for path in named if path]
 
 

@@ -66,7 +66,8 @@ def evaluate(
 
 def prove_run(run: Path, archive: Archive) -> Leakage:
     """That a run has not seen the test side of the archive that it was trained with; see `data.leakage.prove`."""
-    given = bool(read_json(run / "config.json").train.start or read_start_lines(run))
+    train = read_json(run / "config.json").train
+    given = bool(train.start or train.continue_from or read_start_lines(run))
     return prove(archive.manifest, archive.split, read_seen(run), given=given)
 
 

@@ -13,6 +13,7 @@ from radmae_jax.figures import to_json
 from radmae_jax.plain import differences, from_dict, to_dict
 from radmae_jax.study.plan import Run
 from radmae_jax.train import checkpoint
+from radmae_jax.train.bits import digest_of
 from radmae_jax.train.saved import checkpoints_of, chosen_step, is_run, workdir_of
 
 _FILE = "basis.json"  # in a run's folder, written before it is trained
@@ -57,7 +58,7 @@ def start_of(path: str) -> Start:
     step = chosen_step(path)
     with checkpoint.open_reader(checkpoints_of(workdir_of(path)), lambda figures: 0.0) as manager:
         sums = checkpoint.read_bit_sums(manager, step)
-    return Start(step, hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest())
+    return Start(step, digest_of(sums))
 
 
 def check_basis(run: Run, folder: Path, ground: Ground, start: Start) -> None:
@@ -92,7 +93,7 @@ def _without_paths(config: Config) -> Config:
     return replace(
         config,
         data=replace(config.data, manifest="", root="", split=""),
-        train=replace(config.train, start=""),
+        train=replace(config.train, start="", continue_from=""),
     )
 
 

@@ -23,12 +23,15 @@ def pretraining_of(path: str) -> Pretraining | None:
         return None
     saved = read_run(path)
     config = saved.config
+    begun = saved.premises.get("origin_step", 0)  # steps of the runs that it continues
+    before = saved.continued.get("images_seen") if begun else 0
+    before = begun * config.train.images_per_step if before is None else before
     try:
         images = len(open_archive(config).records("train"))
     except (OSError, ValueError):
-        return Pretraining(saved.step, saved.step * config.train.images_per_step, None)
+        return Pretraining(saved.step, before + (saved.step - begun) * config.train.images_per_step, None)
     an_epoch = images / saved.premises["steps_per_epoch"]
-    return Pretraining(saved.step, round(saved.step * an_epoch), images)
+    return Pretraining(saved.step, before + round((saved.step - begun) * an_epoch), images)
 
 
 def pretrained_arm(study: Study) -> Arm:

@@ -1,6 +1,7 @@
 """Trees of arrays to sums and hashes of their bits: equal only where nothing has changed."""
 
 import hashlib
+import json
 from typing import Any
 
 import jax
@@ -24,6 +25,11 @@ def bit_sums(leaves: dict[str, jax.Array]) -> dict[str, int]:
     """The bit sum of every 32-bit leaf, by name; independent of how the arrays are sharded."""
     sums = jax.device_get(_leaf_sums(list(leaves.values())))
     return {name: int(value) for name, value in zip(leaves, sums, strict=True)}
+
+
+def digest_of(sums: dict[str, int]) -> str:
+    """sha256 over the bit sums of a state, by name: equal only for the same state."""
+    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:

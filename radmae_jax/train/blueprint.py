@@ -18,7 +18,7 @@ from radmae_jax.data.batch import Batch
 from radmae_jax.model.flops import TRAINING_FACTOR
 from radmae_jax.train import sharding
 from radmae_jax.train.objective import Objective
-from radmae_jax.train.optim import learning_rate, make_optimizer
+from radmae_jax.train.optim import learning_rates, make_optimizer
 from radmae_jax.train.state import Gathered, State, init_gathered, init_state
 from radmae_jax.train.steps import make_accumulate, make_apply
 
@@ -136,9 +136,7 @@ def make_blueprint(
     state = placed(shapes, where)
     gathered = jax.eval_shape(lambda p: init_gathered(p, len(lengths)), shapes.params)
     gathered = placed(gathered, sharding.over_all(gathered, mesh))
-    steps = np.arange(steps_per_epoch * config.train.epochs)
-    schedule = learning_rate(config.optim, steps_per_epoch, config.train.epochs)
-    rates = np.asarray(jax.jit(jax.vmap(schedule))(steps), np.float32)
+    rates = learning_rates(config.optim, steps_per_epoch, config.train.epochs)
     return Blueprint(config, objective, mesh, lengths, rows, begin, state, gathered, rates)
 
 

@@ -1,7 +1,6 @@
 """Training state to disk and back, on any mesh, refused where a bit or a premise of the run has changed."""
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -15,11 +14,10 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
-from radmae_jax.config import Model
-from radmae_jax.plain import to_dict
+from radmae_jax.plain import short
 from radmae_jax.train import hosts
-from radmae_jax.train.bits import bit_sums, named_leaves
-from radmae_jax.train.premises import SETTINGS, Premises
+from radmae_jax.train.bits import bit_sums, digest_of, named_leaves
+from radmae_jax.train.premises import NOT_COMPARED, SETTINGS, Premises, completed, plain
 from radmae_jax.train.state import State
 from radmae_jax.train.watch import Tally
 
@@ -48,6 +46,8 @@ class Resumed:
     state: State
     tally: Tally
     passed_over: tuple[str, ...]  # why newer checkpoints were not taken
+    premises: dict[str, Any]  # of the run that saved it, by the fields of Premises
+    bit_sums: dict[str, int]
 
 
 def directory_of(workdir: Path, given: str = "") -> epath.Path:
@@ -105,7 +105,7 @@ def save(
     """
     meta = {
         "step": step,
-        "premises": _plain(premises),
+        "premises": plain(premises),
         "tally": dataclasses.asdict(tally),
         "bit_sums": bit_sums(named_leaves(state)),
     }
@@ -144,34 +144,47 @@ def restore_model(manager: ocp.CheckpointManager, abstract: dict[str, Any], step
 
 
 def resume(reader: ocp.CheckpointManager, abstract: State, premises: Premises) -> Resumed | None:
+    """The newest sound checkpoint of this very run; see `newest_sound`. CheckpointError where a premise differs."""
+    return newest_sound(reader, abstract, lambda found, step: _check_premises(found, premises, step))
+
+
+def newest_sound(
+    reader: ocp.CheckpointManager, abstract: State, check: Callable[[dict[str, Any], int], None],
+    step: int | None = None,
+) -> Resumed | None:  # fmt: skip
     """The newest checkpoint whose bits are those that were saved, placed by the shardings of `abstract`.
 
-    None where there is no checkpoint. Raises CheckpointError where a premise differs or storage does not answer, and
+    None where there is no checkpoint. Raises CheckpointError where `check` does and where storage does not answer, and
     Damaged where no checkpoint is sound. Several processes pass over the same ones, and end alike where one must.
 
     Args:
       reader: see `open_reader`.
+      check: called with a checkpoint's premises, completed, and its step, before its state is read.
+      step: the only one to take; None: any.
     """
     steps = sorted(reader.all_steps(), reverse=True)
-    hosts.agree({"the steps of checkpoints (in storage that all hosts must share)": steps})
+    hosts.agree({"the steps of checkpoints (in storage that all hosts must share)": steps, "the step to read": step})
+    if step is not None and step not in steps:
+        raise CheckpointError(f"there is no checkpoint of step {step}; there are {sorted(steps)}")
     passed_over: list[str] = []
-    for step in steps:
+    for at in steps if step is None else [step]:
         try:
-            meta = _everywhere(partial(_meta_that_fits, reader, premises, step))
-            state = _everywhere(partial(_read_state, reader, abstract, step))
+            meta = everywhere(partial(_checked_meta, reader, check, at))
+            hosts.agree({f"the bits of checkpoint {at}": digest_of(meta["bit_sums"])})
+            state = everywhere(partial(_read_state, reader, abstract, at))
             found = bit_sums(named_leaves(state))  # by all processes together
-            _everywhere(partial(_check_bits, meta["bit_sums"], found, step))
+            everywhere(partial(_check_bits, meta["bit_sums"], found, at))
         except Damaged as error:
             passed_over.append(str(error))
             continue
         said = tuple(f"{reason}; the one before is taken" for reason in passed_over)
-        return Resumed(step, state, Tally(**meta["tally"]), said)
+        return Resumed(at, state, Tally(**meta["tally"]), said, meta["premises"], meta["bit_sums"])
     if passed_over:
         raise Damaged(f"no checkpoint is sound: {passed_over[0]}")
     return None
 
 
-def _everywhere(read: Callable[[], _T]) -> _T:
+def everywhere(read: Callable[[], _T]) -> _T:
     """What `read` gives; where it raises in one process of several, all of them raise, and none is left waiting.
 
     Damaged where every error is, else CheckpointError: a process whose storage does not answer says nothing of files.
@@ -237,9 +250,12 @@ def read_bit_sums(manager: ocp.CheckpointManager, step: int) -> dict[str, int]:
     return _read_meta(manager, step)["bit_sums"]
 
 
-def _meta_that_fits(reader: ocp.CheckpointManager, premises: Premises, step: int) -> dict[str, Any]:
+def _checked_meta(
+    reader: ocp.CheckpointManager, check: Callable[[dict[str, Any], int], None], step: int
+) -> dict[str, Any]:
     meta = _read_meta(reader, step)
-    _check_premises(meta["premises"], premises, step)
+    meta["premises"] = completed(meta["premises"])
+    check(meta["premises"], step)
     return meta
 
 
@@ -248,19 +264,14 @@ def _read_state(reader: ocp.CheckpointManager, abstract: State, step: int) -> St
         return reader.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
 
 
-def _check_premises(found: dict[str, Any], premises: Premises, step: int) -> None:
-    """Refuses to go on from a checkpoint where a premise differs; CheckpointError naming the field and both values."""
-    defaults = {f.name: f.default for f in dataclasses.fields(Premises) if f.default is not dataclasses.MISSING}
-    saved, asked = json.loads(json.dumps(defaults)) | found, _plain(premises)
-    # Settings of the model that are newer than the checkpoint had their defaults.
-    newer = {name: value for name, value in to_dict(Model()).items() if name in asked["model"]}
-    saved["model"] = newer | saved["model"]
-    for field in asked:
-        if saved.get(field) != asked[field]:
+def _check_premises(saved: dict[str, Any], premises: Premises, step: int) -> None:
+    """Raises CheckpointError naming the field and both values where a premise of a checkpoint differs."""
+    for field, asked in plain(premises).items():
+        if field not in NOT_COMPARED and saved.get(field) != asked:
             meaning = f" ({SETTINGS[field]})" if field in SETTINGS else ""
             raise CheckpointError(
-                f"checkpoint {step} was made with {field}{meaning} = {_short(saved.get(field))}, this run has "
-                f"{_short(asked[field])}; use another --workdir, or the old setting"
+                f"checkpoint {step} was made with {field}{meaning} = {short(saved.get(field))}, this run has "
+                f"{short(asked)}; use the old setting, or another --workdir, where --continue-from goes on from here"
             )
 
 
@@ -283,12 +294,3 @@ def _reading(step: int) -> Iterator[None]:
         said = f"checkpoint {step}: cannot be read: {reason}"
         gone = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         raise (CheckpointError if gone or _AWAY.match(reason) else Damaged)(said) from error
-
-
-def _plain(premises: Premises) -> dict[str, Any]:
-    return json.loads(json.dumps(dataclasses.asdict(premises)))
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

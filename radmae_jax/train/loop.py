@@ -12,10 +12,12 @@ from radmae_jax.data.dataset import open_dataset
 from radmae_jax.data.schedule import Calls
 from radmae_jax.train import checkpoint, hosts, sharding
 from radmae_jax.train.blueprint import Blueprint, make_blueprint
+from radmae_jax.train.continuation import check_other_run, continue_run, continues_another, keep_continuation
 from radmae_jax.train.fit import device_bytes, least, rows_of
 from radmae_jax.train.goodput import Ledger, peak_of, record_flops
 from radmae_jax.train.metrics import Writer
-from radmae_jax.train.premises import common, premises_of
+from radmae_jax.train.origin import Origin, evaluation_interval
+from radmae_jax.train.premises import common, origin_of, premises_of, with_origin
 from radmae_jax.train.programs import compile_programs, table_of
 from radmae_jax.train.saved import checkpoints_of
 from radmae_jax.train.saving import Saver
@@ -23,7 +25,7 @@ from radmae_jax.train.session import about, changes, keep_start, write_config, w
 from radmae_jax.train.start import begin, choose_start
 from radmae_jax.train.task import objective_of
 from radmae_jax.train.validation import Validation, panel_records, validation_records
-from radmae_jax.train.walk import Walk, due, steps_between
+from radmae_jax.train.walk import Walk
 from radmae_jax.train.watch import Tally, Watch
 
 
@@ -56,15 +58,16 @@ def train_run(
     profile: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Trains what config.task says, going on from WORKDIR's newest checkpoint if there is one.
+    """Trains what config.task says, going on from WORKDIR's newest checkpoint if there is one, else from the run that
+    config.train.continue_from names, if any.
 
     Where several processes have joined (see `hosts.join`), each calls this with the same configuration and a WORKDIR
     that all of them see; each loads its rows only, and the first writes.
 
     Raises HostsDisagree where they would train different things; CheckpointError where the checkpoint belongs to
-    another run, ConvertError where config.train.start does not fit, LeakageError where it was trained on test
-    patients, RunStopped after too many steps that were not finite or too many records that could not be read; what was
-    trained before is saved first.
+    another run, or the run to be continued does not fit, ConvertError where config.train.start does not fit,
+    LeakageError where either was trained on test patients, RunStopped after too many steps that were not finite or too
+    many records that could not be read; what was trained before is saved first.
     """
     started, ledger = time.perf_counter(), Ledger()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -86,30 +89,44 @@ def train_run(
         rows = rows_of(config, schedule.lengths, schedule.group, mesh.size, blueprint_of, capacity)
     hosts.agree({"rows": rows})
     calls, blueprint = Calls(schedule, rows), blueprint_of(rows)
-    total_steps = schedule.steps_per_epoch * config.train.epochs
-    last_step = min(total_steps, config.train.max_steps or total_steps)
     evaluated = validation_records(dataset, config)
     shown = panel_records(dataset, config) if objective.predict else np.empty(0, np.int32)
 
     keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
     directory = checkpoint.directory_of(workdir, config.train.checkpoints)
     checkpoint.check_place(directory, checkpoints_of(workdir))
+    check_other_run(config, workdir, directory)
     said = [
         f"the checkpoint after step {n} was not finished, and is left out" for n in checkpoint.unfinished(directory)
     ]
     with checkpoint.open_manager(directory, keep, objective.goodness, keep_every) as manager:
         with ledger.during("restore"), checkpoint.open_reader(directory, objective.goodness) as reader:
             resumed = checkpoint.resume(reader, blueprint.state, premises)  # before minutes of compiling
-        first_step = resumed.step if resumed else 0
-        given = None
+            continued = None
+            if resumed is None and continues_another(config):
+                continued = continue_run(config, dataset, workdir, premises, blueprint)
+        given, origin = None, Origin()
         if resumed:
+            origin = origin_of(resumed.premises)
             config, kept = keep_start(workdir, config)
-            said += [*resumed.passed_over, *kept]
+            config, named = keep_continuation(workdir, config, origin)
+            said += [*resumed.passed_over, *kept, *named]
+        elif continued:
+            origin = continued.origin
+            said += continued.lines
         else:
             given, begun = choose_start(config, dataset, workdir)
             said += begun
-        tally = resumed.tally if resumed else Tally()
-        writer = Writer(workdir, first_step, last_step, schedule.lengths, quiet, hosts.is_first())
+        premises = with_origin(premises, origin)
+        blueprint = replace(blueprint, rates=origin.rates(blueprint.rates))
+        total_steps = origin.total_steps(schedule.steps_per_epoch, config.train.epochs)
+        last_step = min(total_steps, config.train.max_steps or total_steps)
+        first_step = resumed.step if resumed else origin.step
+        tally = resumed.tally if resumed else Tally(evaluated=first_step)
+        writer = Writer(
+            workdir, first_step, last_step, schedule.lengths, quiet, hosts.is_first(),
+            kept_step=first_step if resumed else 0,
+        )  # fmt: skip
         if writer.lost_seconds:
             lost = {"lost_seconds": round(writer.lost_seconds, 3)}
             writer.event(first_step, lost, f"{writer.lost_seconds:.0f} s of steps are walked through again")
@@ -119,9 +136,12 @@ def train_run(
         try:
             for line in [*said, *changes(workdir, config), *about(dataset, config)]:
                 writer.say(line)
-            every = steps_between(config.train.evaluate_every, schedule.steps_per_epoch)
+            if continued and hosts.is_first():
+                for event in continued.events:
+                    writer.record(first_step, event)
+            evaluations = evaluation_interval(config.train.evaluate_every, schedule.steps_per_epoch, origin)
             # An evaluation that was due broke off: the checkpoint was saved without it.
-            missed = len(evaluated) > 0 and due(first_step, every, last_step) and tally.evaluated < first_step
+            missed = len(evaluated) > 0 and evaluations.due(first_step, last_step) and tally.evaluated < first_step
             if (first_step >= last_step and not missed) or watch.out_of_patience:
                 early = ", and it stopped early" if watch.out_of_patience else ""
                 writer.say(f"nothing to do: step {first_step} of {last_step} is done{early}")
@@ -140,6 +160,8 @@ def train_run(
                 if resumed:
                     state = resumed.state
                     writer.say(f"going on from the checkpoint after step {first_step} of {total_steps}")
+                elif continued:
+                    state = continued.state
                 else:
                     state = compiled.init()
                     if given is not None:
@@ -152,11 +174,13 @@ def train_run(
                     write_config(workdir, config)
                 validation = Validation(config, objective, dataset, calls, mesh, compiled, writer, evaluated)
                 walk = Walk(
-                    config, workdir, dataset, calls, mesh, compiled, Saver(manager, premises, writer.say, first_step),
-                    validation, watch, shown, every,
-                    ledger, record_flops(dataset, objective),
+                    config, workdir, dataset, calls, mesh, compiled,
+                    Saver(manager, premises, writer.say, resumed.step if resumed else 0),
+                    validation, watch, shown, origin, evaluations, ledger, record_flops(dataset, objective),
                 )  # fmt: skip
                 writer.spent(first_step, ledger.spent())
+                if continued:
+                    walk.save_origin(state)
                 if missed:
                     walk.evaluate_and_save(state, first_step)
                 if first_step < last_step and not watch.out_of_patience:

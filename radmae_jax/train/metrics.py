@@ -62,12 +62,17 @@ class Writer:
 
     def __init__(
         self, workdir: Path, resumed_step: int, total_steps: int, lengths: tuple[int, ...], quiet: bool,
-        first: bool = True,
+        first: bool = True, kept_step: int | None = None,
     ):  # fmt: skip
+        """Args:
+        resumed_step: steps done before this session.
+        kept_step: the lines of an earlier session that are kept, by their last step; None: resumed_step.
+        """
         quiet = quiet or not first
         self.console = Console(stderr=True, quiet=quiet)
         self._lengths = lengths
-        self._metrics = MetricsFile(workdir / "metrics.jsonl", resumed_step) if first else None
+        kept_step = resumed_step if kept_step is None else kept_step
+        self._metrics = MetricsFile(workdir / "metrics.jsonl", kept_step) if first else None
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=resumed_step + 1) if first else None
         self._held: list[dict[str, Any]] = []
         self._progress = Progress(
@@ -133,6 +138,10 @@ class Writer:
             self._held.append({"step": step, "record": record, "text": text})
         self._write({"step": step, **record})
         self.say(text)
+
+    def record(self, step: int, record: dict[str, Any]) -> None:
+        """Writes something that happened at a step; people are told elsewhere."""
+        self._write({"step": step, **record})
 
     def spent(self, step: int, seconds: dict[str, float]) -> None:
         """Writes what this session's time went to so far, by part."""

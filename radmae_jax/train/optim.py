@@ -1,18 +1,27 @@
-"""Gradients to parameter updates: AdamW with decay where it belongs, and a warm-up cosine known before training."""
+"""Turns gradients into parameter updates: AdamW with decay where it belongs, at rates known before training."""
 
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from radmae_jax.config import Optim
 
 
-def learning_rate(optim: Optim, steps_per_epoch: int, epochs: int) -> optax.Schedule:
-    """Linear warm-up from 0 over the warm-up epochs, then a cosine to the end rate after the last step."""
-    total = steps_per_epoch * epochs
-    warmup = round(optim.warmup_epochs * steps_per_epoch)
+def learning_rates(optim: Optim, steps_per_epoch: int, epochs: int) -> np.ndarray:
+    """The learning rate of each optimizer step, float32 [steps_per_epoch * epochs]; see `config.Optim.schedule`."""
+    total, warmup = steps_per_epoch * epochs, round(optim.warmup_epochs * steps_per_epoch)
+    if optim.schedule == "cosine":
+        cosine = _warmup_cosine(optim, total, warmup)
+        return np.asarray(jax.jit(jax.vmap(cosine))(np.arange(total)), np.float32)
+    decay = min(round(optim.decay_epochs * steps_per_epoch), max(total - warmup, 0))
+    return _warmup_stable_decay(optim, total, warmup, decay)
+
+
+def _warmup_cosine(optim: Optim, total: int, warmup: int) -> optax.Schedule:
+    """Linear warm-up from 0, then a cosine to the end rate after the last step."""
     if warmup == 0:
         return optax.cosine_decay_schedule(
             optim.learning_rate, total, optim.end_learning_rate / max(optim.learning_rate, 1e-30)
@@ -20,6 +29,19 @@ def learning_rate(optim: Optim, steps_per_epoch: int, epochs: int) -> optax.Sche
     if warmup >= total:
         return optax.linear_schedule(0.0, optim.learning_rate, warmup)
     return optax.warmup_cosine_decay_schedule(0.0, optim.learning_rate, warmup, total, optim.end_learning_rate)
+
+
+def _warmup_stable_decay(optim: Optim, total: int, warmup: int, decay: int) -> np.ndarray:
+    """Linear warm-up from 0, a constant rate, and a line to the end rate after the last step.
+
+    Computed in float64 on the host, so that the rates before the decay are bitwise the same for any number of epochs.
+    """
+    peak, step = optim.learning_rate, np.arange(total, dtype=np.float64)
+    rates = np.full(total, peak)
+    rates[:warmup] = peak * step[:warmup] / max(warmup, 1)
+    if decay:
+        rates[total - decay :] = peak + (optim.end_learning_rate - peak) * step[:decay] / decay
+    return rates.astype(np.float32)
 
 
 def decay_mask(params: dict) -> dict:

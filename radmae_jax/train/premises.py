@@ -1,18 +1,20 @@
 """A configuration and an opened archive to what must not change while a run goes on."""
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+import json
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 import jax
 import numpy as np
 
 from radmae_jax import __version__
-from radmae_jax.config import Config
+from radmae_jax.config import Config, Model
 from radmae_jax.data.dataset import Dataset
 from radmae_jax.data.optimum import Edges
 from radmae_jax.data.schedule import VERSION
 from radmae_jax.plain import to_dict
+from radmae_jax.train.origin import Origin
 
 # Where a premise is not a setting by its own name: what is to be set, or was changed.
 SETTINGS = {
@@ -24,10 +26,11 @@ SETTINGS = {
     "codes": "the labels of the manifest's images",
     "averaged": "config.optim.ema, above 0 or not",
 }
+NOT_COMPARED = ("images", "training_images", "origin_step", "origin_position", "origin_state")  # fields of Premises
 _COMPUTED_BY = ("dtype", "attention", "remat", "remat_keeps", "unroll")  # how the model is computed, not what it is
 _OF_A_HOST = {
     ("data", name) for name in ("manifest", "split", "root", "workers", "threads", "prefetch_mib", "cache_mib")
-} | {("train", "start")}
+} | {("train", "start"), ("train", "continue_from")}
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,13 @@ class Premises:
     intensity: str
     model: dict[str, Any]
     loss: dict[str, Any]
+    # What follows is stored for runs that continue others, and not compared: counts, 0 where they are not known, and
+    # where a run that continues another begins, see `Origin`.
+    images: int = field(default=0, kw_only=True)  # of the manifest
+    training_images: int = field(default=0, kw_only=True)  # that take part
+    origin_step: int = field(default=0, kw_only=True)
+    origin_position: int = field(default=0, kw_only=True)
+    origin_state: str = field(default="", kw_only=True)
 
 
 def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premises:
@@ -84,7 +94,7 @@ def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premi
         epochs=config.train.epochs,
         dtype=config.data.dtype,
         intensity=config.data.intensity,
-        model={name: value for name, value in to_dict(config.model).items() if name not in _COMPUTED_BY},
+        model=_of_model(to_dict(config.model)),
         loss=to_dict(config.loss),
         task=config.task.kind,
         labels=config.task.labels,
@@ -94,7 +104,34 @@ def premises_of(config: Config, dataset: Dataset, steps_per_epoch: int) -> Premi
         train_images=config.data.train_images,
         codes=hashlib.sha256(codes.tobytes()).hexdigest() if codes.size else "",
         averaged=config.optim.ema > 0,
+        images=len(dataset.manifest),
+        training_images=len(dataset.records("train")),
     )
+
+
+def with_origin(premises: Premises, origin: Origin) -> Premises:
+    """The premises of a run that begins there."""
+    return replace(premises, origin_step=origin.step, origin_position=origin.position, origin_state=origin.state)
+
+
+def origin_of(stored: dict[str, Any]) -> Origin:
+    """Where the run of stored premises began."""
+    return Origin(stored["origin_step"], stored["origin_position"], stored["origin_state"])
+
+
+def plain(premises: Premises) -> dict[str, Any]:
+    """Premises as a checkpoint's JSON has them."""
+    return json.loads(json.dumps(asdict(premises)))
+
+
+def completed(stored: dict[str, Any]) -> dict[str, Any]:
+    """Stored premises, with the defaults of all fields and settings of the model that are newer than the checkpoint."""
+    defaults = {f.name: f.default for f in fields(Premises) if f.default is not MISSING}
+    return json.loads(json.dumps(defaults)) | stored | {"model": _of_model(to_dict(Model())) | stored["model"]}
+
+
+def _of_model(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in _COMPUTED_BY}
 
 
 def common(config: Config, premises: Premises) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The path of a run, or of one of its checkpoints, to the model it trained, without the optimizer's state."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from etils import epath
 from radmae_jax.config import Config
 from radmae_jax.config_checks import read_json
 from radmae_jax.train import checkpoint, sharding
-from radmae_jax.train.session import read_start_lines
+from radmae_jax.train.session import read_continued, read_start_lines
 from radmae_jax.train.task import objective_of
 
 
@@ -26,11 +26,12 @@ class Saved:
     tables: dict[str, Any]  # {} of a classifier
     premises: dict[str, Any]  # by the fields of Premises: hashes of manifest and split, bucket table and so on
     start: tuple[str, ...] = ()  # what it began with, if given weights
+    continued: dict[str, Any] = field(default_factory=dict)  # of a run that continues another: its continued.json
 
 
 def is_run(path: str | Path) -> bool:
     """Whether a path is what `read_run` reads, rather than other weights beside a config.json."""
-    workdir, _ = _resolve(Path(path))
+    workdir, _ = resolve(Path(path))
     return (workdir / "config.json").exists() and checkpoints_of(workdir).is_dir()
 
 
@@ -45,7 +46,7 @@ def checkpoints_of(workdir: Path) -> epath.Path:
 
 def workdir_of(path: str | Path) -> Path:
     """The work directory of a run's path."""
-    return _resolve(Path(path))[0]
+    return resolve(Path(path))[0]
 
 
 def read_run(path: str | Path, step: int | str = "latest") -> Saved:
@@ -58,7 +59,7 @@ def read_run(path: str | Path, step: int | str = "latest") -> Saved:
     Raises FileNotFoundError where there is no work directory, CheckpointError where there is no such checkpoint or its
     bits have changed.
     """
-    workdir, named = _resolve(Path(path))
+    workdir, named = resolve(Path(path))
     if not (workdir / "config.json").exists():
         raise FileNotFoundError(
             f"{path} is no work directory of `radmae pretrain` or `radmae finetune`: it has no config.json"
@@ -76,18 +77,20 @@ def read_run(path: str | Path, step: int | str = "latest") -> Saved:
         chosen = _step(manager, step if named is None else named, workdir)
         model = checkpoint.restore_model(manager, abstract, chosen)
         premises = checkpoint.read_premises(manager, chosen)
-    return Saved(config, chosen, model[used], model["tables"], premises, read_start_lines(workdir))
+    return Saved(
+        config, chosen, model[used], model["tables"], premises, read_start_lines(workdir), read_continued(workdir)
+    )
 
 
 def chosen_step(path: str | Path, step: int | str = "latest") -> int:
     """The step that `read_run` would read; errors likewise."""
-    workdir, named = _resolve(Path(path))
+    workdir, named = resolve(Path(path))
     objective = objective_of(read_json(workdir / "config.json"))
     with checkpoint.open_reader(checkpoints_of(workdir), objective.goodness) as manager:
         return _step(manager, step if named is None else named, workdir)
 
 
-def _resolve(path: Path) -> tuple[Path, int | None]:
+def resolve(path: Path) -> tuple[Path, int | None]:
     """The work directory of a path, and the step that the path names."""
     if (path / "config.json").exists():
         return path, None

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,9 +11,11 @@ import numpy as np
 from radmae_jax.config import Config
 from radmae_jax.config_checks import read_json
 from radmae_jax.data.dataset import Dataset
+from radmae_jax.figures import to_json
 from radmae_jax.plain import differences, to_dict
 
 _START = "start.json"
+_CONTINUED = "continued.json"
 
 
 class Profile:
@@ -62,9 +65,8 @@ def keep_start(workdir: Path, config: Config) -> tuple[Config, list[str]]:
     asked, kept = config.train.start, replace(config.train, start=began.start, arm=began.arm)
     said = []
     if asked not in ("", began.start):
-        said.append(
-            f"the run goes on: it began with {began.start or 'fresh weights'}, and --init {asked} has no effect"
-        )
+        start = began.start or began.continue_from or "fresh weights"
+        said.append(f"the run goes on: it began with {start}, and --init {asked} has no effect")
     if config.train.arm != began.arm:
         said.append(f"the run goes on: its config.train.arm stays {began.arm!r}; {config.train.arm!r} has no effect")
     return replace(config, train=kept), said
@@ -84,6 +86,24 @@ def read_start_lines(workdir: Path) -> tuple[str, ...]:
     """What `write_start` wrote; () for a run that began fresh."""
     path = workdir / _START
     return tuple(map(str, json.loads(path.read_text(encoding="utf-8")))) if path.exists() else ()
+
+
+def write_continued(workdir: Path, record: dict[str, Any]) -> None:
+    """WORKDIR/continued.json: where a run took another one's state over, and what changed."""
+    temporary = workdir / f".{_CONTINUED}"
+    temporary.write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(workdir / _CONTINUED)
+
+
+def forget_continued(workdir: Path) -> None:
+    """Removes what `write_continued` wrote."""
+    (workdir / _CONTINUED).unlink(missing_ok=True)
+
+
+def read_continued(workdir: Path) -> dict[str, Any]:
+    """What `write_continued` wrote; {} for a run that continues no other."""
+    path = workdir / _CONTINUED
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def write_config(workdir: Path, config: Config) -> None:

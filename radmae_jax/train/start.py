@@ -26,7 +26,7 @@ from radmae_jax.data.leakage import FILE, Leakage, Seen, prove, read_seen, seen_
 from radmae_jax.model.size import encoder_size
 from radmae_jax.train.hosts import agree, is_first, several
 from radmae_jax.train.saved import Saved, is_run, read_run, workdir_of
-from radmae_jax.train.session import forget_start
+from radmae_jax.train.session import forget_continued, forget_start
 from radmae_jax.train.state import State, mean_of
 
 TRAINED_BY = "trained by"  # of a recipe
@@ -44,19 +44,27 @@ def choose_start(config: Config, dataset: Dataset, workdir: Path) -> tuple[Weigh
     leakage, before = prove_start(path, dataset)
     given = read_start(path, config) if path else None
     agree({"the weights of --init": _digest(given) if several() else ""})
-    records = np.concatenate([dataset.records("train"), dataset.records("validation")])
-    said = [f"leakage: {leakage.said}"]
-    if not is_first():
-        return given, said
-    seen = seen_of(dataset.manifest, records, before)
-    # Weights of unknown making leave the run without the file: what it has seen is not known either.
-    if not path or before is not None:
-        write_seen(seen, workdir)
-    else:
+    if is_first():
+        keep_seen(path, dataset, before, workdir)
+        # Of a session that ended before its first checkpoint.
+        forget_continued(workdir)
+        if not path:
+            forget_start(workdir)
+    return given, [f"leakage: {leakage.said}"]
+
+
+def keep_seen(path: str, dataset: Dataset, before: Seen | None, workdir: Path) -> None:
+    """Writes WORKDIR/trained_on.parquet: what a run will have seen, and what was seen before it.
+
+    Args:
+      path: the weights or the run that it begins with; "": none.
+      before: what those have seen; None where that is not known, which leaves the run without the file.
+    """
+    if path and before is None:
         (workdir / FILE).unlink(missing_ok=True)  # of a session that ended before its first checkpoint
-    if not path:
-        forget_start(workdir)  # likewise
-    return given, said
+        return
+    records = np.concatenate([dataset.records("train"), dataset.records("validation")])
+    write_seen(seen_of(dataset.manifest, records, before), workdir)
 
 
 def _digest(weights: Weights | None) -> str:
@@ -166,6 +174,8 @@ def weights_of(saved: Saved) -> Weights:
         "tokens of a row": ", ".join(map(str, premises["lengths"])),
         "compute": config.model.dtype,
     }
+    if saved.continued:
+        recipe["continues another run"] = "; ".join(saved.continued["summary"])
     if saved.start:
         recipe["began with given weights"] = "; ".join(saved.start)
     if kind == "classifier":

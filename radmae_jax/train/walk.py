@@ -18,6 +18,7 @@ from radmae_jax.data.loader import ClosingIterator, LoadCall, Loaded, stream
 from radmae_jax.data.schedule import Calls
 from radmae_jax.train import hosts, sharding
 from radmae_jax.train.goodput import Ledger
+from radmae_jax.train.origin import Interval, Origin
 from radmae_jax.train.presence import Presence
 from radmae_jax.train.programs import Program, Programs
 from radmae_jax.train.saving import Saver
@@ -45,7 +46,8 @@ class Walk:
     validation: Validation
     watch: Watch
     shown: np.ndarray  # records of the panels
-    every: int  # steps between evaluations
+    origin: Origin
+    evaluations: Interval
     ledger: Ledger
     flops: np.ndarray  # of training on each record, float64 [N]
 
@@ -71,9 +73,9 @@ class Walk:
                             watch.settle(earlier)  # its report arrives while this step runs
                         # Asked once: a signal may come while a checkpoint or picture is made.
                         stop = watch.asked if hosts.several() else bool(stopping)
-                        evaluate = len(self.validation.records) > 0 and due(step, self.every, last_step)
-                        draw = len(self.shown) > 0 and due(step, train.panels_every, last_step)
-                        save = evaluate or stop or step == last_step or due(step, train.checkpoint_every, last_step)
+                        evaluate = len(self.validation.records) > 0 and self.evaluations.due(step, last_step)
+                        draw = len(self.shown) > 0 and Interval(train.panels_every).due(step, last_step)
+                        save = evaluate or stop or step == last_step or Interval(train.checkpoint_every).ends(step)
                         if save or draw:
                             settled, pending = pending, None
                             watch.settle(settled)  # a checkpoint waits for the step's own verdict
@@ -144,8 +146,8 @@ class Walk:
         )  # fmt: skip
 
     def _call_range(self, step: int) -> range:
-        """Numbers of the program calls of a step, counted from 0 over the whole run."""
-        epoch, within = divmod(step, self.calls.schedule.steps_per_epoch)
+        """Numbers of the program calls of the step after `step` steps."""
+        epoch, within = divmod(self.origin.position_of(step), self.calls.schedule.steps_per_epoch)
         return self.calls.in_step(epoch, within)
 
     def _step(
@@ -173,7 +175,7 @@ class Walk:
             flops += float(self.flops[_real(self.calls.call(number).records)].sum())
             records += _real(loaded.batch.record).tolist()
         state, gathered, report = self.programs.apply.call(state, gathered, asked)
-        epoch = (step - 1) // self.calls.schedule.steps_per_epoch
+        epoch = self.origin.position_of(step - 1) // self.calls.schedule.steps_per_epoch
         return state, gathered, Pending(step, epoch, report, waited, padded, records, flops)
 
     def _draw(self, predict: Program, state: State, step: int) -> None:
@@ -201,8 +203,15 @@ class Walk:
             figures = self.validation.figures(state, step)
         self.watch.validation = figures
         self.watch.writer.validation(step, figures, objective.describe(figures))
-        self.watch.judge(step, objective.goodness(figures), due=step % self.every == 0)
+        self.watch.judge(step, objective.goodness(figures), due=self.evaluations.ends(step))
         self._save(state, step, figures)
+
+    def save_origin(self, state: State) -> None:
+        """Saves the state that a continued run begins with before its first step, so that it needs the run before no
+        more."""
+        self._save(state, self.origin.step, None)
+        with self.ledger.during("checkpoint"):
+            self.saver.settle()
 
     def _save(self, state: State, step: int, figures: dict[str, float] | None) -> None:
         self._meet(step)
@@ -217,13 +226,3 @@ def _real(records: np.ndarray) -> np.ndarray:
 
 def _to_stderr(text: str) -> None:
     print(f"radmae: {text}", file=sys.stderr, flush=True)
-
-
-def due(step: int, every: int, last: int) -> bool:
-    """Whether something done every so many steps, and at the end, is due; 0 is never."""
-    return every > 0 and (step % every == 0 or step == last)
-
-
-def steps_between(every: int, steps_per_epoch: int) -> int:
-    """Steps between evaluations: config.train.evaluate_every, which may say epochs."""
-    return every if every >= 0 else -every * steps_per_epoch

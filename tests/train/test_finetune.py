@@ -17,6 +17,7 @@ from radmae_jax.data.batch import empty_batch, put_image
 from radmae_jax.data.dataset import open_archive, open_dataset
 from radmae_jax.data.manifest import read_manifest, write_manifest
 from radmae_jax.evaluate.classified import TrainedClassifier
+from radmae_jax.evaluate.evaluation import prove_run
 from radmae_jax.train import bits, checkpoint
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.saved import is_run, read_run
@@ -95,6 +96,34 @@ def test_stopped_and_resumed_is_bitwise_the_same(trained, arguments, tmp_path):
     assert bits.fingerprint(found.params) == bits.fingerprint(wanted.params)
     losses = [[line["loss"] for line in _lines(run) if "loss" in line] for run in (trained, tmp_path)]
     assert losses[0] == losses[1] and found.tables == {}
+
+
+def test_a_classifier_is_continued_with_more_images_of_the_same_classes(trained, arguments, tmp_path, capfd):
+    """Two epochs with all labels, from half of them: the data schedule changes, the head and its moments stay."""
+    fewer = [*arguments, "--config.task.budget=24", "--config.train.epochs=4", "--config.train.keep_checkpoints=9"]
+    continued = ["--continue-from", str(trained), "--workdir", str(tmp_path)]
+    assert main(["finetune", *fewer, *continued]) == 0
+    first, new = read_run(trained), read_run(tmp_path)
+    assert new.config.task.classes == first.config.task.classes
+    steps = [line for line in _lines(tmp_path) if "loss" in line]
+    per_epoch = new.premises["steps_per_epoch"]
+    assert [line["step"] for line in steps] == list(range(first.step + 1, first.step + 2 * per_epoch + 1))
+    assert [line["epoch"] for line in steps] == [2 + n // per_epoch for n in range(2 * per_epoch)]
+    sums = []
+    for run in (trained, tmp_path):
+        with checkpoint.open_reader(checkpoint.directory_of(run), lambda figures: 0.0) as reader:
+            sums.append(checkpoint.read_bit_sums(reader, first.step))
+    assert sums[0] == sums[1] and any("head" in name for name in sums[0] if name.startswith(".moments"))
+    said = capfd.readouterr().err
+    assert "changed: config.task.budget: 0 -> 24" in said
+    assert prove_run(tmp_path, open_archive(new.config)).pretraining == "proven"
+
+    kept = [argument for argument in arguments if not argument.startswith("--config.task.classes")]
+    swapped = "--config.task.classes=(('rough', 'none', 'fine'),)"
+    continued = ["--continue-from", str(trained), "--workdir", str(tmp_path / "other")]
+    assert main(["finetune", *kept, swapped, *continued]) == 2
+    said = capfd.readouterr().err
+    assert 'is [["rough", "none", "fine"]], the run that is continued has [["fine", "none", "rough"]]' in said
 
 
 @pytest.mark.parametrize(

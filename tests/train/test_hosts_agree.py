@@ -151,7 +151,7 @@ def test_every_field_of_a_run_is_compared(run_config, archive):
     assert {"lengths", "seed", "manifest", "split", "config.optim.learning_rate", "jax"} <= fields.keys()
     own = {f"config.data.{name}" for name in ("manifest", "root", "workers", "threads", "prefetch_mib", "cache_mib")}
     settings = {f"config.{s.name}.{f.name}" for s in dataclasses.fields(run_config) for f in dataclasses.fields(s.type)}
-    assert settings - fields.keys() == own | {"config.data.split", "config.train.start"}
+    assert settings - fields.keys() == own | {"config.data.split", "config.train.start", "config.train.continue_from"}
     json.dumps(fields)
 
 

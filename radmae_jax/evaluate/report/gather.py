@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from radmae_jax.evaluate.report.contract import missing_of_evaluation, missing_o
 from radmae_jax.evaluate.report.history import History, read_history
 from radmae_jax.figures import to_json
 
+_STARTS = (("train", "start"), ("train", "continue_from"))  # settings that name what a run began with
 _ARMS = ("mae", "imagenet", "random")  # which of a study's runs stands for all: the first of these arms there is
 
 
@@ -31,6 +32,7 @@ class Run:
     start: tuple[str, ...]  # what it began with
     premises: dict[str, Any]  # of its newest checkpoint: hashes, bucket table; {} where there is none
     saved: tuple[int, ...]  # steps of its checkpoints
+    continued: dict[str, Any] = field(default_factory=dict)  # of a run that continues another: its continued.json
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -79,7 +81,7 @@ def gather(workdir: Path) -> Found:
     problems: list[str] = []
     folders = [workdir, *sorted(path for path in workdir.iterdir() if path.is_dir())]
     runs = [read_run(path, problems) for path in folders if (path / "config.json").is_file()]
-    starts = [str(run.settings.get("train", {}).get("start") or "") for run in runs]
+    starts = [start for run in runs for start in _starts(run.settings)]
     studies, left_out = [], 0
     for path in folders:
         figures = _complete(path / "study.json", missing_of_study, problems)
@@ -87,7 +89,7 @@ def gather(workdir: Path) -> Found:
             continue
         studies.append(Study(path.resolve().name, path, figures))
         below = _runs_of(figures, path)
-        starts += [str(_settings(folder, []).get("train", {}).get("start") or "") for folder in below]
+        starts += [start for folder in below for start in _starts(_settings(folder, []))]
         chosen = _standing_for_all(below)
         left_out += len(below) - len(chosen)
         runs += [read_run(folder, problems, "/".join(folder.relative_to(path / "runs").parts)) for folder in chosen]
@@ -133,16 +135,17 @@ def read_run(folder: Path, problems: list[str], name: str = "") -> Run:
         start=tuple(map(str, start)) if isinstance(start, list) else (),
         premises=_premises(folder, problems) if saved else {},
         saved=tuple(saved),
+        continued=_object(folder / "continued.json", problems) or {},
     )
 
 
 def without_folders(settings: dict[str, Any]) -> str:
     """Settings as JSON to show: of paths, which may name patients, only the last part."""
     plain = json.loads(json.dumps(settings))
-    for section, field in (("data", "manifest"), ("data", "root"), ("data", "split"), ("train", "start")):
-        value = plain.get(section, {}).get(field)
+    for section, setting in (("data", "manifest"), ("data", "root"), ("data", "split"), *_STARTS):
+        value = plain.get(section, {}).get(setting)
         if isinstance(value, str) and value:
-            plain[section][field] = file_name(value)
+            plain[section][setting] = file_name(value)
     return to_json(plain, indent=2)
 
 
@@ -193,6 +196,11 @@ def _premises(folder: Path, problems: list[str]) -> dict[str, Any]:
     except (ValueError, KeyError, OSError) as error:
         problems.append(f"{folder.name}: its newest checkpoint tells nothing of the run: {type(error).__name__}")
         return {}
+
+
+def _starts(settings: dict[str, Any]) -> list[str]:
+    """The paths of what a run began with; empty ones too."""
+    return [str(settings.get(section, {}).get(field) or "") for section, field in _STARTS]
 
 
 def _run_at(start: str) -> Path | None:

@@ -11,7 +11,7 @@ _PACKAGES = (
     "radmae-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "pydicom",
     "imagecodecs", "pillow",
 )  # fmt: skip
-_PATHS = ("data.manifest", "data.root", "data.split", "train.start")
+_PATHS = ("data.manifest", "data.root", "data.split", "train.start", "train.continue_from")
 _COMMANDS = {"reconstruct": "pretrain", "classify": "finetune"}
 
 

@@ -105,10 +105,9 @@ def _pretraining(found: Found) -> list[str]:
     runs = [run for run in found.pretraining if len(run.history.loss)]
     for run in runs[:1]:
         history = run.history
-        text = (
-            f"A masked autoencoder was pre-trained without labels for {count(history.steps, 'step')} "
-            f"({history.images:,} images seen)"
-        )
+        before = run.continued.get("images_seen", 0)  # by the runs that it continues; None where that is not known
+        seen = f"{history.images + (before or 0):,} images seen{' in the last run' if before is None else ''}"
+        text = f"A masked autoencoder was pre-trained without labels for {count(history.steps, 'step')} ({seen})"
         judged = validation_of(history, ("masked_valid", "poster"))
         if judged and judged[1] != judged[2]:
             _, first, last = judged

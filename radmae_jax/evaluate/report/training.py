@@ -43,12 +43,14 @@ def charts_of(run: Run) -> list[Chart]:
         return []
     charts = [_loss(run)]
     if len(history.buckets) > 1:
-        charts.append(_by_bucket(history))
+        charts.append(_by_bucket(run))
     if run.kind == "classify":
-        charts += _accuracy(history)
+        charts += _accuracy(run)
     if len(history.learning_rate):
         line = Line("learning rate", *_xy(history.learning_rate.thinned()))
-        picture = line_chart([line], _title(run, "learning rate"), "optimizer step", "learning rate", from_zero=True)
+        picture = line_chart(
+            [line], _title(run, "learning rate"), "optimizer step", "learning rate", from_zero=not run.continued
+        )
         charts.append(Chart(picture, "Learning rate of each step."))
     return charts
 
@@ -79,8 +81,12 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
         facts.append(("Began with", "; ".join(run.start)))
     elif run.kind == "classify":
         facts.append(("Began with", "random weights"))
-    facts.append(("Trained for", f"{count(history.steps, 'step')}, {count(history.epochs, 'epoch')}"))
-    facts.append(("Images seen", f"{history.images:,} (each as often as it was shown)"))
+    if run.continued:
+        facts.append(("Continues", "; ".join(map(str, run.continued.get("summary", ()))) or "another run"))
+    before = " in all, those of the run that it continues counted" if run.continued else ""
+    facts.append(("Trained for", f"{count(history.steps, 'step')}, {count(history.epochs, 'epoch')}{before}"))
+    own = ", in this run" if run.continued else ""
+    facts.append(("Images seen", f"{history.images:,} (each as often as it was shown{own})"))
     if history.images_per_second == history.images_per_second:
         speed = f"{history.images_per_second:,.1f} images a second (median)"
         facts.append(("Speed", f"{speed}, waiting for data {100 * history.waiting:.1f} % of the time"))
@@ -120,13 +126,14 @@ def _loss(run: Run) -> Chart:
     ends = f" At the first step {figure(history.loss.values[0], 4)}, at the last {figure(history.loss.values[-1], 4)}."
     picture = line_chart(
         lines, _title(run, "loss"), "optimizer step", y_name if positive else y_name.partition(",")[0], log_y=positive,
-        from_zero=True,
+        from_zero=not run.continued,
     )  # fmt: skip
     return Chart(picture, f"{what}, by step.{ends}", legend(lines))
 
 
-def _by_bucket(history: History) -> Chart:
+def _by_bucket(run: Run) -> Chart:
     """A curve a bucket, from the shortest rows to the longest."""
+    history = run.history
     last = max(len(history.buckets) - 1, 1)
     lines = [
         Line(f"{tokens:,} tokens", *_xy(curve.thinned(_SMOOTH)), colour=-1, share=at / last)
@@ -136,13 +143,14 @@ def _by_bucket(history: History) -> Chart:
     positive = all((curve.values > 0).all() for curve in history.buckets.values())
     picture = line_chart(
         lines, "loss by bucket of image sizes, one curve a bucket", "optimizer step", "loss, log scale", log_y=positive,
-        from_zero=True,
+        from_zero=not run.continued,
     )  # fmt: skip
     caption = "Loss of each bucket: do large images learn as small ones do? From few tokens (small images) to many."
     return Chart(picture, caption, legend(lines))
 
 
-def _accuracy(history: History) -> list[Chart]:
+def _accuracy(run: Run) -> list[Chart]:
+    history = run.history
     curves = {name: c for name, c in history.validation.items() if name.startswith("balanced_accuracy") and len(c)}
     if not curves:
         return []
@@ -154,7 +162,7 @@ def _accuracy(history: History) -> list[Chart]:
     ]
     picture = line_chart(
         lines, "balanced accuracy on validation images, by step", "optimizer step", "balanced accuracy", share=True,
-        from_zero=True,
+        from_zero=not run.continued,
     )  # fmt: skip
     return [Chart(picture, "Balanced accuracy on validation images; the best step was kept.", legend(lines))]
 
