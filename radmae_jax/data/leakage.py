@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from radmae_jax.data.manifest import Manifest, read_with_facts, write_atomically
+from radmae_jax.data.manifest import PIXEL_HASH, Manifest, read_with_facts, write_atomically
 from radmae_jax.data.separation import patient_numbers, separation
 from radmae_jax.data.splits import LeakageError, Split
 
@@ -66,7 +66,7 @@ def write_seen(seen: Seen, workdir: Path) -> None:
     rows = max(len(patients), len(images))
     columns = [values + [None] * (rows - len(values)) for values in (patients, images)]
     table = pa.table(columns, schema=_SCHEMA)
-    facts = {"radmae": json.dumps({"keys": sorted(seen.keys), "hashed": seen.hashed})}
+    facts = {"radmae": json.dumps({"keys": sorted(seen.keys), "hashed": seen.hashed, "pixel_hash": PIXEL_HASH})}
     write_atomically(table.replace_schema_metadata(facts), workdir / FILE)
 
 
@@ -79,6 +79,8 @@ def read_seen(workdir: Path) -> Seen | None:
     if table.column_names != _SCHEMA.names or not {"keys", "hashed"} <= facts.keys():
         raise ValueError(f"{path} does not say what a run was trained on")
     patients, images = (frozenset(v for v in table[name].to_pylist() if v is not None) for name in _SCHEMA.names)
+    if facts.get("pixel_hash") != PIXEL_HASH:  # equal pixels had other hashes: of images nothing is known
+        return Seen(patients, frozenset(), frozenset(facts["keys"]), hashed=False)
     return Seen(patients, images, frozenset(facts["keys"]), bool(facts["hashed"]))
 
 

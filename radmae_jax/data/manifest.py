@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 SCHEMA_VERSION = 2
+PIXEL_HASH = 2  # version of images.hash_pixels: hashes of different versions cannot be compared
 COLUMNS = pa.schema(
     [
         ("path", pa.string()),  # relative to the source, with forward slashes

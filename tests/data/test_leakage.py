@@ -1,10 +1,12 @@
 """What a run has seen against what it is tested on: planted leaks are found, honest archives are proven."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -131,3 +133,18 @@ def test_images_without_pixel_hashes_are_not_called_compared(indexed, split):
         assert (proof.pretraining, proof.shared_patients, proof.shared_images) == ("proven", 0, None)
         assert proof.images_on_two_sides == (None if manifest is blind else 0) and "only patients" in proof.said
     assert "of images nobody knows" in prove(blind, split, None, given=False).said
+
+
+def test_pixels_that_were_hashed_otherwise_are_not_compared(indexed, split, tmp_path):
+    """A hash of another version says nothing of equal pixels: unknown, not none."""
+    seen = _seen(indexed, split, "train")
+    write_seen(seen, tmp_path)
+    assert read_seen(tmp_path) == seen and seen.hashed
+    table = pq.read_table(tmp_path / FILE)
+    facts = json.loads(table.schema.metadata[b"radmae"])
+    del facts["pixel_hash"]
+    pq.write_table(table.replace_schema_metadata({"radmae": json.dumps(facts)}), tmp_path / FILE)
+    before = read_seen(tmp_path)
+    assert before is not None and before.patients == seen.patients
+    assert not before.hashed and not before.images
+    assert prove(indexed, split, before, given=True).shared_images is None
