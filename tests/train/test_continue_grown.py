@@ -1,7 +1,6 @@
 """An archive that grows on the command line: 40 phantoms, two epochs, 20 more phantoms, two more epochs."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,8 +11,6 @@ from radmae_jax.cli import main
 from radmae_jax.config_checks import read_json
 from radmae_jax.data.dataset import open_dataset
 from radmae_jax.data.leakage import read_seen
-from radmae_jax.data.manifest import read_manifest
-from radmae_jax.data.splits import _hash, make_split, read_split, write_split
 from radmae_jax.evaluate.report.gather import gather
 from radmae_jax.evaluate.report.provenance import origin_of
 from radmae_jax.evaluate.report.training import charts_of, facts_of
@@ -69,12 +66,8 @@ def grown(tmp_path_factory) -> Path:
     salt = ["--salt-file", str(folder / "first.parquet.salt"), "--workers", "1"]
     assert main(["index", str(files), str(folder / "grown.parquet"), *salt]) == 0
 
-    first, both = (read_manifest(folder / name) for name in ("first.parquet", "grown.parquet"))
-    kept = read_split(folder / "first.parquet.split.parquet", first)
-    patients = kept.patients | dict.fromkeys(set(both.patients) - kept.patients.keys(), "train")
-    made = make_split(both)
-    digest = _hash(patients, made.seed, made.fractions)
-    write_split(replace(made, patients=patients, hash=digest), folder / "grown.parquet.split.parquet")
+    kept = ["--keep", str(folder / "first.parquet.split.parquet")]
+    assert main(["split", str(folder / "grown.parquet"), str(folder / "grown.parquet.split.parquet"), *kept]) == 0
     return folder
 
 
