@@ -29,6 +29,8 @@ JPEG_2000 = frozenset(_FAMILY + s for s in ("90", "91"))
 HTJ2K = frozenset(_FAMILY + s for s in ("201", "202", "203"))
 DCT = frozenset({_FAMILY + "50", _FAMILY + "51"})
 LOSSY = DCT | {_FAMILY + s for s in ("81", "91", "203")}  # may be lossy: see Facts.lossy
+_BEGINNINGS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x0cjP  ")  # of a JPEG or JPEG 2000 stream, and of a JP2 box
+_PADDING = 129  # zeros that may end RLE data, the longest literal run
 ENCAPSULATED = JPEG | JPEG_LS | JPEG_2000 | HTJ2K | {RLE}
 
 
@@ -72,8 +74,8 @@ def decode_frame(frame: bytes, syntax: str, layout: Layout, flags: set[str] | No
     if header.precision > 16:
         raise ImageError("unsupported_pixels", f"{header.precision} bits in the codestream, limit 16")
     stream = None if syntax in JPEG_2000 | HTJ2K else read_stream(frame)
-    end = check_codestream(frame, arithmetic=syntax in JPEG_2000) if stream is None else stream.end
-    if frame[end:].lstrip(b"\0").startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51")):
+    end = check_codestream(frame) if stream is None else stream.end
+    if frame[end:].lstrip(b"\0").startswith(_BEGINNINGS):
         raise ImageError("multi_frame", f"a second codestream behind the first, which has {end} bytes, limit 1")
     try:
         if stream is None:
@@ -109,22 +111,37 @@ def _decode_rle(frame: bytes, layout: Layout) -> np.ndarray:
         raise ImageError("truncated", f"an RLE segment begins at byte {starts[-1]} of {len(frame)}")
     planes = np.empty((pixels, bytes_a_pixel), np.uint8)
     for plane, (start, stop) in enumerate(zip(starts, [*starts[1:], len(frame)], strict=True)):
-        flat = _unpack_bits(frame[start:stop])
-        if len(flat) < pixels:
-            raise ImageError("truncated", f"{len(flat)} bytes in an RLE segment, expected {pixels}")
-        refuse_multiple(len(flat), pixels)
+        flat = _unpack_bits(frame[start:stop], pixels)
         planes[:, bytes_a_pixel - 1 - plane] = np.frombuffer(flat, np.uint8, pixels)
     return planes.view(f"<u{bytes_a_pixel}").reshape(layout.height, layout.width)
 
 
-def _unpack_bits(segment: bytes) -> bytes:
-    # A segment is padded to an even length with a zero, which reads as the head of a literal that never comes.
-    for candidate in (segment, segment[:-1]):
-        try:
-            return bytes(imagecodecs.packbits_decode(candidate))
-        except imagecodecs.PackbitsError:
-            continue
-    raise ImageError("decode_failed", f"damaged RLE segment of {len(segment)} bytes")
+def _unpack_bits(segment: bytes, pixels: int) -> bytes:
+    """Exactly `pixels` bytes of a segment, which may end in zeros that pad it."""
+    bare = segment.rstrip(b"\0")
+    zeros = len(segment) - len(bare)
+    lengths = dict.fromkeys((zeros, zeros - 1, *range(min(zeros, _PADDING))))  # as it is, without the pad byte, others
+    found = []
+    for kept in lengths:
+        if kept >= 0:
+            flat = _unpacked(bare + bytes(kept))
+            found.append(len(flat))
+            if len(flat) == pixels:
+                return flat
+    have = next((count for count in found if count), 0)
+    if not have:
+        raise ImageError("decode_failed", f"damaged RLE segment of {len(segment)} bytes")
+    refuse_multiple(have, pixels)
+    reason = "truncated" if max(found) < pixels else "damaged"
+    raise ImageError(reason, f"{have} bytes in an RLE segment, expected {pixels}")
+
+
+def _unpacked(segment: bytes) -> bytes:
+    """A segment's bytes; none where a run goes on after its end."""
+    try:
+        return bytes(imagecodecs.packbits_decode(segment))
+    except imagecodecs.PackbitsError:
+        return b""
 
 
 def decode_native(

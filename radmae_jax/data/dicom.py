@@ -5,9 +5,10 @@ The header is read first and everything that can be refused from it is refused b
 
 import io
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from radmae_jax.data.parser import (
     Parsed,
     Pixels,
     parse,
+    read_meta,
+    syntax_of,
 )
 from radmae_jax.data.stored_bits import bits_needed
 from radmae_jax.data.tags import DataSet
@@ -40,6 +43,7 @@ _SYNTAXES = {
 }
 _FIRST_READ = 1 << 17  # bytes, more than nearly all headers
 _Span = tuple[int, int]  # first byte, bytes
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,9 @@ def load(path: Path, *, pixels: bool = True) -> Radiograph:
     with path.open("rb") as file:
         if size == 0:
             raise ImageError("not_dicom", "0 bytes")
-        source, size, deflated = _plain(file, size)
+        source, size = _plain(file, size)
         parsed = _parse(source, size)
-        header = _header(parsed, deflated)
+        header = _header(parsed)
         if header.syntax not in codecs.NATIVE | codecs.ENCAPSULATED:
             raise ImageError("unsupported_syntax", header.syntax)
         assert parsed.pixels is not None
@@ -89,33 +93,33 @@ def _deepened(header: Header, bits: int) -> Header:
     return replace(header, facts=replace(header.facts, bits=bits), layout=layout, grey=replace(header.grey, bits=bits))
 
 
-def _plain(file: BinaryIO, size: int) -> tuple[BinaryIO, int, bool]:
-    """The file itself, or a deflated one (PS3.5 A.5) inflated in memory under a limit; its size in bytes; which."""
-    head = file.read(1 << 16)
+def _plain(file: BinaryIO, size: int) -> tuple[BinaryIO, int]:
+    """The file itself, or a deflated one (PS3.5 A.5) inflated in memory under a limit; its size in bytes."""
+    meta, end, _ = _read_enough(file, size, lambda data: read_meta(data, size))
     file.seek(0)
-    at, start = 132, -1
-    while head[128:132] == b"DICM" and head[at : at + 2] == b"\x02\x00" and at + 12 <= len(head):
-        long = head[at + 4 : at + 6] in (b"OB", b"OW", b"UN", b"SQ", b"UT")
-        value = at + (12 if long else 8)
-        length = int.from_bytes(head[at + 8 : at + 12] if long else head[at + 6 : at + 8], "little")
-        if head[at + 2 : at + 4] == b"\x10\x00":
-            uid = head[value : value + length]
-            start = value if uid.rstrip(b"\0 ") == codecs.DEFLATED.encode() else -1
-        at = value + length
-    if start < 0:
-        return file, size, False
-    file.seek(at)
+    if syntax_of(meta) != codecs.DEFLATED:
+        return file, size
+    head = file.read(end)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         body = inflater.decompress(file.read(), MAX_FILE)
     except zlib.error:
-        raise ImageError("decode_failed", f"damaged deflated data of {size - at} bytes") from None
+        raise ImageError("decode_failed", f"damaged deflated data of {size - end} bytes") from None
     if inflater.unconsumed_tail:
         raise ImageError("too_large", f"inflates to more than {MAX_FILE} bytes")
-    # Named explicit little endian from here on: what it is now.
-    uid = codecs.EXPLICIT.encode().ljust(len(codecs.DEFLATED) // 2 * 2, b"\0")
-    data = head[:start] + uid + head[start + len(uid) : at] + body
-    return io.BytesIO(data), len(data), True
+    return io.BytesIO(head + body), end + len(body)
+
+
+def _read_enough(source: BinaryIO, size: int, read: Callable[[bytes], T]) -> T:
+    """What `read` makes of the first bytes, of as many as it needs."""
+    data = source.read(min(size, _FIRST_READ))
+    while True:
+        try:
+            return read(data)
+        except NeedMore as more:
+            data += source.read(max(more.size, 4 * len(data)) - len(data))
+            if len(data) < more.size:
+                raise ImageError("truncated", f"{len(data)} bytes could be read of {size}") from None
 
 
 def _parse(source: BinaryIO, size: int) -> Parsed:
@@ -125,17 +129,13 @@ def _parse(source: BinaryIO, size: int) -> Parsed:
     Raises:
       ImageError: not_dicom, archive, truncated, no_pixels, unsupported_pixels.
     """
-    data = source.read(min(size, _FIRST_READ))
-    if data[128:132] != b"DICM":
-        refuse_foreign(data[:HEAD])
-    while True:
-        try:
-            parsed = parse(data, size, TAGS, _SYNTAXES)
-            break
-        except NeedMore as more:
-            data += source.read(max(more.size, 4 * len(data)) - len(data))
-            if len(data) < more.size:
-                raise ImageError("truncated", f"{len(data)} bytes could be read of {size}") from None
+
+    def read(data: bytes) -> Parsed:
+        if data[128:132] != b"DICM":
+            refuse_foreign(data[:HEAD])
+        return parse(data, size, TAGS, _SYNTAXES)
+
+    parsed = _read_enough(source, size, read)
     if parsed.strange:
         raise ImageError("not_dicom", parsed.strange)
     if parsed.pixels is None:
@@ -156,16 +156,13 @@ def _refuse_without_pixels(parsed: Parsed, size: int) -> None:
     raise ImageError("no_pixels", f"{len(parsed.elements)} header elements, no pixel data")
 
 
-def _header(parsed: Parsed, deflated: bool) -> Header:
+def _header(parsed: Parsed) -> Header:
     try:
-        header = parse_header(DataSet(parsed.elements), parsed.encoding)
+        return parse_header(DataSet(parsed.elements), parsed.encoding)
     except ImageError:
         raise
     except Exception as error:  # a value that nobody thought of: it costs this file, not the job
         raise ImageError("unreadable", f"{type(error).__name__} in a header value") from None
-    if deflated:
-        return replace(header, facts=replace(header.facts, syntax=codecs.DEFLATED))
-    return header
 
 
 def _locate_pixels(source: BinaryIO, element: Pixels, header: Header, size: int, flags: set[str]) -> list[_Span]:

@@ -24,6 +24,10 @@ _ARCHIVES = (
     (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x04\x22\x4d\x18", "an LZ4 file"),
+    (b"MSCF\0", "a Windows cabinet"),
+    (b"LZIP\x01", "an lzip file"),
+    (b"\x1f\x9d", "a compress file (.Z)"),
 )
 _FOREIGN = (
     (b"II*\0", "a TIFF image"),
@@ -41,6 +45,9 @@ _FOREIGN = (
     (b"{\\rtf", "an RTF document"),
     (b"$FL2", "an SPSS file"),
     (b"<stata_dta>", "a Stata file"),
+    (b"SIMPLE  =", "a FITS image"),
+    (b"MATLAB 5.0 MAT-file", "a MATLAB file"),
+    (b"\x80\x02", "a Python pickle"),
     (b"\x80\x04\x95", "a Python pickle"),
     (b"\x80\x05\x95", "a Python pickle"),
     (b"NRRD", "an NRRD volume"),
@@ -57,17 +64,19 @@ _FOREIGN = (
 )
 _POINTER = (b"version https://git-lfs", "a Git LFS pointer; `git lfs pull` fetches what it stands for")
 _TEXTS = (
-    (b"/annex/objects/", "a git-annex pointer; `git annex get` fetches what it stands for"),
     (b"<!doctype html", "an HTML page, perhaps the error of a download"),
     (b"<html", "an HTML page, perhaps the error of a download"),
+    (b"<head", "an HTML page, perhaps the error of a download"),
+    (b"<body", "an HTML page, perhaps the error of a download"),
+    (b"<!--", "an HTML page or XML document"),
     (b"<?xml", "an XML document"),
     (b"<svg", "an SVG drawing"),
     (b"<error>", "an XML error of a download"),
     (b"{", "JSON text"),
     (b"objecttype", "a MetaImage header"),
-    (b"p2\n", "a PGM image"),
-    (b"p5\n", "a PGM image"),
-    (b"p6\n", "a PPM image"),
+    (b"p2", "a PGM image"),
+    (b"p5", "a PGM image"),
+    (b"p6", "a PPM image"),
 )
 
 
@@ -108,8 +117,8 @@ def binary_kind(head: bytes) -> str:
             return name
     if head[:2] == b"BM" and head[6:10] == bytes(4):
         return "a BMP image"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "a WebP image"
+    if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"AVI "):
+        return "a WebP image" if head[8:12] == b"WEBP" else "an AVI video"
     if head[4:8] == b"ftyp":
         return "an HEIF or AVIF image, or a video"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
@@ -126,7 +135,9 @@ def _archive(head: bytes) -> str:
 
 
 def _text_kind(head: bytes) -> str:
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    text = head.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").removeprefix(b"\xff\xfe").lstrip().lower()
+    if b"annex/objects/" in text[:400]:
+        return "a git-annex pointer; `git annex get` fetches what it stands for"
     for beginning, name in _TEXTS:
         if text.startswith(beginning):
             return name

@@ -29,13 +29,14 @@ def parse_grey(header: DataSet, layout: Layout, photometric: str, sop_class: str
         image.
     """
     low, high = layout.span
-    shown = grouped(header, "FrameVOILUTSequence", "WindowCenter", "VOILUTSequence")
+    places = _places(header, "FrameVOILUTSequence")
+    shown = next((place for place in places if _is_shown(place)), header)
     center, width = _window(shown)
-    windowed = center is not None or shown.has("VOILUTSequence")
+    windowed = _is_shown(shown)
     slope, intercept, modality_lut = 1.0, 0.0, None
     if not _displayed_as_stored(header, sop_class):
         transformation = grouped(header, "PixelValueTransformationSequence", "RescaleSlope")
-        modality_lut = read_lut(header, "ModalityLUTSequence", (low, high), flags, output=False)
+        modality_lut = read_lut(header, "ModalityLUTSequence", (low, high), flags, stored=layout.stored, output=False)
         slope = _rescale(transformation, "RescaleSlope", 1.0, needed=windowed)
         intercept = _rescale(transformation, "RescaleIntercept", 0.0, needed=windowed)
     values = modality(Grey(layout.stored, layout.signed, slope, intercept, modality_lut))
@@ -46,7 +47,7 @@ def parse_grey(header: DataSet, layout: Layout, photometric: str, sop_class: str
         slope=slope,
         intercept=intercept,
         modality_lut=modality_lut,
-        voi_lut=_voi_lut(shown, (float(values.min()), float(values.max())), flags),
+        voi_lut=_voi_lut(shown, (float(values.min()), float(values.max())), layout.stored, flags),
         center=center,
         width=width,
         function=function if function in WINDOWS else "LINEAR",
@@ -60,12 +61,14 @@ def parse_grey(header: DataSet, layout: Layout, photometric: str, sop_class: str
 def grouped(header: DataSet, sequence: str, *keywords: str) -> DataSet:
     """Where some elements are: the data set itself where it has one of them, else a functional group's `sequence`, of
     the first frame or of all; the data set itself where there is none."""
-    if not any(header.has(keyword) for keyword in keywords):
-        for groups in _GROUPS:
-            for group in header.items(groups)[:1]:
-                for item in group.items(sequence)[:1]:
-                    return item
-    return header
+    places = _places(header, sequence)
+    return next((place for place in places if any(place.has(keyword) for keyword in keywords)), header)
+
+
+def _places(header: DataSet, sequence: str) -> list[DataSet]:
+    """The data set, and the first item of `sequence` in the functional groups of the first frame and of all."""
+    groups = [group for name in _GROUPS for group in header.items(name)[:1]]
+    return [header, *(item for group in groups for item in group.items(sequence)[:1])]
 
 
 def _displayed_as_stored(header: DataSet, sop_class: str) -> bool:
@@ -89,9 +92,14 @@ def _window(shown: DataSet) -> tuple[float | None, float | None]:
     return next(((center, width) for center, width in pairs if None not in (center, width)), (None, None))
 
 
-def _voi_lut(shown: DataSet, span: tuple[float, float], flags: set[str]) -> Lut | None:
+def _is_shown(place: DataSet) -> bool:
+    """Whether a window or a VOI LUT is there."""
+    return _window(place)[0] is not None or any(item.has("LUTData") for item in place.items("VOILUTSequence"))
+
+
+def _voi_lut(shown: DataSet, span: tuple[float, float], stored: int, flags: set[str]) -> Lut | None:
     try:
-        return read_lut(shown, "VOILUTSequence", span, flags, output=True)
+        return read_lut(shown, "VOILUTSequence", span, flags, stored=stored, output=True)
     except ImageError:  # it only decides how the image is shown; the window or the percentiles stand in
         flags.add("voi_lut")
         return None

@@ -100,7 +100,7 @@ def parse_header(header: DataSet, encoding: Encoding) -> Header:
     if aspect != 1.0:
         flags.add("non_square")
     height, width = squared(layout.height, layout.width, aspect)
-    check_size(height, width)
+    check_size(height, width, "in square pixels, the sides")
     grey = parse_grey(header, layout, photometric, sop_class, flags)
     scanner = f"{header.text('Manufacturer')} {header.text('ManufacturerModelName')}".strip()
     sign = header.number("PixelIntensityRelationshipSign")
@@ -135,16 +135,21 @@ def parse_header(header: DataSet, encoding: Encoding) -> Header:
     return Header(facts, layout, grey, identity)
 
 
-def check_size(height: int, width: int) -> None:
-    """Refuses sides in pixels that are outside the limits, before anything of that size is allocated: ImageError."""
+def check_size(height: int, width: int, where: str = "") -> None:
+    """Refuses sides in pixels that are outside the limits, before anything of that size is allocated: ImageError.
+
+    Args:
+      where: the elements that say so, for the message.
+    """
+    sides = f"{where and f'{where} are '}{height} x {width} pixels"
     if height < 1 or width < 1:
-        raise ImageError("unreadable", f"{height} x {width} pixels")
+        raise ImageError("unreadable", f"{sides}, at least {MIN_SIDE} a side")
     if max(height, width) > MAX_SIDE:
-        raise ImageError("too_large", f"{height} x {width} pixels, limit {MAX_SIDE} a side")
+        raise ImageError("too_large", f"{sides}, limit {MAX_SIDE} a side")
     if height * width > MAX_PIXELS:
-        raise ImageError("too_large", f"{height * width} pixels, limit {MAX_PIXELS}")
+        raise ImageError("too_large", f"{sides}, limit {MAX_PIXELS} in all")
     if min(height, width) < MIN_SIDE:
-        raise ImageError("too_small", f"{height} x {width} pixels, at least {MIN_SIDE} a side")
+        raise ImageError("too_small", f"{sides}, at least {MIN_SIDE} a side")
 
 
 def squared(height: int, width: int, aspect: float) -> tuple[int, int]:
@@ -182,7 +187,7 @@ def _layout(header: DataSet) -> Layout:
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
         where = f"{named('BitsStored')} is {stored}, {named('BitsAllocated')} {allocated}"
         raise ImageError("unsupported_pixels", f"{where}; expected 1..16 in 8 or 16")
-    check_size(height, width)
+    check_size(height, width, f"{named('Rows')} x {named('Columns')}")
     high_bit = header.whole("HighBit", stored - 1)
     if not stored - 1 <= high_bit < allocated:
         high_bit = stored - 1

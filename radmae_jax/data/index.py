@@ -167,6 +167,8 @@ def examine(path: str, context: dict[str, Any]) -> dict[str, Any]:
         return {"bad": ["too_large", "out of memory"]}
     except UnicodeEncodeError:
         return {"bad": ["unreadable", "the file name is not UTF-8"]}
+    except OSError as error:
+        return {"bad": ["unreadable", f"{type(error).__name__}: {error.strerror or 'no reason'}"]}
     except Exception as error:  # whatever a damaged file makes of the parser; its text may quote the file
         return {"bad": ["unreadable", type(error).__name__]}
     salt = bytes.fromhex(context["salt"])

@@ -10,14 +10,22 @@ import imagecodecs
 import numpy as np
 import simplejpeg
 
+from radmae_jax.data.gaps import GAP, longest_gap
 from radmae_jax.data.image_error import ImageError
-from radmae_jax.data.jpeg_stream import LOSSLESS, Scan, Stream
+from radmae_jax.data.jpeg_stream import (
+    BASELINE,
+    EXTENDED,
+    LOSSLESS,
+    PROGRESSIVE,
+    Scan,
+    Stream,
+    plain_stream,
+)
 
 # Bytes between the last code and the end marker that are taken for padding: encoders fill up to even lengths and words.
-_PADDING = 4
-_LONGEST_RUN = 32  # bytes of 0
-_EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker")
-_HARMLESS = re.compile(r"Corrupt JPEG data: bad ICC|(?!Corrupt JPEG data|Premature end)")
+_PADDING = 8
+_LONGEST_RUN = 32  # bytes of 0 in a DCT scan: no block has so many equal coefficients
+_EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 
 
 def decode_jpeg(data: bytes, stream: Stream) -> np.ndarray:
@@ -28,17 +36,20 @@ def decode_jpeg(data: bytes, stream: Stream) -> np.ndarray:
 
     Raises:
       ImageError: damaged where the entropy-coded data are too short or too long for the frame; colour for four
-        components; decode_failed where the decoder gives up.
+        components; unsupported_syntax for other processes, such as arithmetic coding, in which gaps do not show;
+        decode_failed where the decoder gives up.
     """
-    if stream.header.components > 3:
-        raise ImageError("colour", f"{stream.header.components} components in the JPEG stream, limit 3")
-    data = data[: stream.end]
+    header = stream.header
+    if header.components > (1 if stream.process == LOSSLESS else 3):
+        raise ImageError("colour", f"{header.components} components in the JPEG stream")
+    if stream.process not in (BASELINE, EXTENDED, PROGRESSIVE, LOSSLESS):
+        raise ImageError("unsupported_syntax", f"JPEG process {stream.process:02X} (T.81 table B.1)")
     for scan in stream.scans:
         _check_scan(data[scan.start : scan.stop], scan, stream)
-    if stream.header.precision == 8 and stream.process != LOSSLESS:
-        return _decode_8_bit(data)
+    if stream.process != LOSSLESS and header.precision == 8:
+        return _decode_8_bit(plain_stream(data, stream))
     try:
-        pixels = imagecodecs.jpeg8_decode(data, outcolorspace="GRAYSCALE" if stream.header.components > 1 else None)
+        pixels = imagecodecs.jpeg8_decode(data[: stream.end])
     except MemoryError:
         raise
     except Exception as error:  # of the codec's own class
@@ -51,19 +62,20 @@ def decode_jpeg(data: bytes, stream: Stream) -> np.ndarray:
 
 
 def _decode_8_bit(data: bytes) -> np.ndarray:
+    """Decodes a stream of `plain_stream`: all that the decoder may still warn of is what is wrong with the scans."""
     try:
         return _decode_grey(data, strict=True)
     except ValueError as error:
         warning = str(error)
+    # The first warning ends the decoding. Bytes before the end marker are the last that it looks at.
     extraneous = _EXTRANEOUS.match(warning)
-    if extraneous and int(extraneous[1]) > _PADDING:
-        raise ImageError("damaged", f"{extraneous[1]} bytes of the scan are left when the frame is full")
-    if not extraneous and not _HARMLESS.match(warning):
-        raise ImageError("damaged", f"{warning.removeprefix('Corrupt JPEG data: ')}, in {len(data)} bytes of JPEG")
-    try:
+    if extraneous and int(extraneous[1]) <= _PADDING:
         return _decode_grey(data, strict=False)
-    except ValueError as error:
-        raise _failed(error, data) from None
+    if extraneous:
+        raise ImageError("damaged", f"{extraneous[1]} bytes of the scan are left when the frame is full")
+    if warning.startswith(("Corrupt JPEG data", "Premature end", "Inconsistent")):
+        raise ImageError("damaged", f"{warning.removeprefix('Corrupt JPEG data: ')}, in {len(data)} bytes of JPEG")
+    raise ImageError("decode_failed", f"{warning}, in {len(data)} bytes of JPEG")
 
 
 def _decode_grey(data: bytes, *, strict: bool) -> np.ndarray:
@@ -88,10 +100,15 @@ def _check_scan(coded: bytes, scan: Scan, stream: Stream) -> None:
         raise ImageError("damaged", f"{len(restarts)} restart markers in the scan or out of turn, expected {expected}")
     if re.search(rb"\xff\xff+\0", coded):
         raise ImageError("damaged", "bytes FF in a row within the scan")
-    # Where the code of zeros stands for a difference other than none, a long run of it is no picture.
-    tables = {LOSSLESS: (scan.dc,), 0xC0: (scan.dc, scan.ac), 0xC1: (scan.dc, scan.ac)}.get(stream.process, ())
-    if any(next(iter(table), 0) for table in tables) and bytes(_LONGEST_RUN) in coded:
-        raise ImageError("damaged", f"more than {_LONGEST_RUN} zeros in the scan")
+    # Where the code of zeros stands for coefficients or differences other than none, a long run of it is no picture.
+    if stream.process == LOSSLESS and next(iter(scan.dc), 0):
+        gap = longest_gap(coded, 0, len(coded), GAP)
+    elif stream.process in (BASELINE, EXTENDED) and any(next(iter(table), 0) for table in (scan.dc, scan.ac)):
+        gap = _LONGEST_RUN if bytes(_LONGEST_RUN) in coded else 0
+    else:
+        gap = 0
+    if gap:
+        raise ImageError("damaged", f"{gap} zeros in a row within a scan of {len(coded)} bytes")
 
 
 def _check_lossless(data: bytes, stream: Stream, pixels: np.ndarray) -> None:
@@ -169,4 +186,4 @@ def _check_12_bit(data: bytes, stream: Stream) -> None:
     The pixels it gives are of no use. Such files are rare, so a second decoding is affordable.
     """
     at = stream.precision_at
-    _decode_8_bit(data[:at] + b"\x08" + data[at + 1 :])
+    _decode_8_bit(plain_stream(data[:at] + b"\x08" + data[at + 1 :], stream))

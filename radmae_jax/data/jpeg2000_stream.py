@@ -2,18 +2,20 @@
 
 import re
 
+from radmae_jax.data.gaps import GAP, longest_gap
 from radmae_jax.data.image_error import ImageError
 from radmae_jax.data.jpeg_stream import Codestream
 
 _SOC_SIZ, _EOC, _SOT, _SOD, _COD = b"\xff\x4f\xff\x51", b"\xff\xd9", b"\xff\x90", b"\xff\x93", b"\xff\x52"
-# Between packets stand at most SOP and EPH; within, a byte FF is followed by less than 90 (T.800 B.10.1, C.2.10).
-_NO_CODE = re.compile(rb"\xff[\x90\x93-\xff]")
-_LONGEST_RUN = 32  # bytes of 0 that arithmetic coding does not give; empty packets, a byte each, come on top
+# A marker segment before a packet has six bytes (T.800 A.8.1). Besides, between packets stands at most EPH, and within
+# them a byte FF is followed by less than 90 (T.800 B.10.1, C.2.10).
+_NO_CODE = re.compile(rb"\xff\x91\x00\x04..|\xff[\x90\x93-\xff]", re.DOTALL)
+_BYPASS = 1  # of a code-block style: bits go into the stream as they are, zeros too (T.800 D.6)
 
 
 def read_siz(frame: bytes) -> Codestream | None:
     """The SIZ segment of a codestream (T.800 A.5.1), bare or inside a JP2 box; None without one."""
-    start = frame.find(_SOC_SIZ, 0, 1 << 16)
+    start = frame.find(_SOC_SIZ)
     body = frame[start + 6 : start + 45]
     if start < 0 or len(body) < 38:
         return None
@@ -22,17 +24,14 @@ def read_siz(frame: bytes) -> Codestream | None:
     return Codestream(height - y0, width - x0, (depth & 0x7F) + 1, depth > 0x7F, int.from_bytes(body[34:36], "big"))
 
 
-def check_codestream(frame: bytes, *, arithmetic: bool) -> int:
+def check_codestream(frame: bytes) -> int:
     """Walks the tile-parts, and looks for gaps in their data; returns the first byte after the end marker.
-
-    Args:
-      arithmetic: the data are coded as in T.800, not T.814 (HTJ2K), whose coder may give runs of zeros.
 
     Raises:
       ImageError: truncated where a tile, a tile-part or the end marker is missing; damaged where tile-parts do not
         follow each other, or data hold what the coder does not give.
     """
-    start = frame.find(_SOC_SIZ, 0, 1 << 16)
+    start = frame.find(_SOC_SIZ)
     siz = frame[start + 6 : start + 45]
     width, height, x0, y0, tile_width, tile_height, tile_x, tile_y = (
         int.from_bytes(siz[2 + 4 * i : 6 + 4 * i], "big") for i in range(8)
@@ -40,22 +39,27 @@ def check_codestream(frame: bytes, *, arithmetic: bool) -> int:
     if not tile_width or not tile_height:
         raise ImageError("damaged", f"tiles of {tile_height} x {tile_width} in the codestream")
     tiles = -(-(width - tile_x) // tile_width) * -(-(height - tile_y) // tile_height)
-    packets, at = 0, start + 2
+    longest: int | None = GAP
+    at = start + 2
     while frame[at : at + 2] not in (_SOT, b""):
         if frame[at] != 0xFF:
             raise ImageError("damaged", f"byte {at} of {len(frame)} of the codestream is no marker")
         if frame[at : at + 2] == _COD:
-            packets = _most_packets(frame[at + 4 : at + 40], width - x0, height - y0) * max(1, siz[35])
+            cod = frame[at + 4 : at + 50]
+            # Empty packets, a byte 0 each, may stand in a row.
+            packets = _most_packets(cod, width - x0, height - y0) * max(1, siz[35])
+            longest = None if cod[8] & _BYPASS else GAP + packets
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
     seen: set[int] = set()
     while frame[at : at + 2] == _SOT:
         seen.add(int.from_bytes(frame[at + 4 : at + 6], "big"))
         length = int.from_bytes(frame[at + 6 : at + 10], "big")
-        # 0: the last tile-part, up to the end marker (T.800 A.4.2).
-        stop = at + length if length else frame.rfind(_EOC)
-        if stop > len(frame) - 2 or stop < at + 14:
+        data = _start_of_data(frame, at)
+        # 0: the last tile-part, up to the end marker, which coded data cannot hold (T.800 A.4.2).
+        stop = at + length if length else frame.find(_EOC, data)
+        if stop > len(frame) - 2 or stop < data:
             raise ImageError("truncated", f"a tile-part of {length} bytes at byte {at} of {len(frame)}")
-        _check_data(frame, at, stop, packets if arithmetic else None)
+        _check_data(frame, data, stop, longest)
         at = stop
     if frame[at : at + 2] != _EOC:
         raise ImageError("damaged", f"no tile-part and no end marker at byte {at} of {len(frame)}")
@@ -64,17 +68,25 @@ def check_codestream(frame: bytes, *, arithmetic: bool) -> int:
     return at + 2
 
 
-def _check_data(frame: bytes, at: int, stop: int, packets: int | None) -> None:
-    start = frame.find(_SOD, at + 12, stop)
-    if start < 0:
-        raise ImageError("damaged", f"the tile-part at byte {at} of {len(frame)} has no data")
-    found = _NO_CODE.search(frame, start + 2, stop)
-    if found:
-        raise ImageError("damaged", f"bytes {found[0].hex()} at {found.start()} of {len(frame)}, within coded data")
-    if packets is not None:
-        run = frame.find(bytes(_LONGEST_RUN + packets), start + 2, stop)
-        if run >= 0:
-            raise ImageError("damaged", f"more than {_LONGEST_RUN + packets} zeros at byte {run} of {len(frame)}")
+def _start_of_data(frame: bytes, tile_part: int) -> int:
+    """The first byte after a tile-part's header."""
+    at = tile_part
+    while frame[at : at + 2] != _SOD:
+        if frame[at : at + 1] != b"\xff":
+            raise ImageError("damaged", f"the tile-part at byte {tile_part} of {len(frame)} has no data")
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    return at + 2
+
+
+def _check_data(frame: bytes, start: int, stop: int, longest: int | None) -> None:
+    for found in _NO_CODE.finditer(frame, start, stop):
+        if len(found[0]) == 2:
+            raise ImageError("damaged", f"bytes {found[0].hex()} at {found.start()} of {len(frame)}, within coded data")
+    if longest is None:
+        return
+    gap = longest_gap(frame, start, stop, longest)
+    if gap:
+        raise ImageError("damaged", f"{gap} zeros in a row within coded data of {stop - start} bytes")
 
 
 def _most_packets(cod: bytes, width: int, height: int) -> int:

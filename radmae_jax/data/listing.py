@@ -67,7 +67,7 @@ def find_files(source: Path, leave_out: set[Path]) -> Listing:
             if name.startswith("."):
                 skipped["hidden folders"] += 1
                 folders.remove(name)
-            elif path.is_symlink():
+            elif _is_link(path):
                 closed.append((f"{_relative(path, source)}/", "link", "a link to a folder; index what it leads to"))
                 folders.remove(name)
         folders.sort()
@@ -102,6 +102,13 @@ def _found(path: Path, source: Path) -> Found:
     except OSError:  # a dangling link: examined all the same, so that it is named in the quarantine
         size, changed = -1, 0
     return Found(_relative(path, source), size, changed)
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # in a folder that may not be searched; listing this one fails then, and is named
+        return False
 
 
 def _relative(path: Path, source: Path) -> str:

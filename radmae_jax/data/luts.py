@@ -8,6 +8,8 @@ from radmae_jax.data.image_error import ImageError
 from radmae_jax.data.intensity import Lut
 from radmae_jax.data.tags import DataSet, named, tag_of
 
+_DARK = 3  # bits that the entries of a VOI LUT may lack
+
 
 @dataclass(frozen=True)
 class _Table:
@@ -21,13 +23,16 @@ class _Table:
     written: str  # the descriptor's value representation
 
 
-def read_lut(header: DataSet, keyword: str, span: tuple[float, float], flags: set[str], *, output: bool) -> Lut | None:
+def read_lut(
+    header: DataSet, keyword: str, span: tuple[float, float], flags: set[str], *, stored: int, output: bool
+) -> Lut | None:
     """The first table of a sequence that has one; None where no item has.
 
     Args:
       keyword: of the sequence.
       span: the smallest and the largest value that may be looked up, which decide the sign of the first mapped value.
       flags: takes what is odd about the table.
+      stored: bits of a stored pixel value.
       output: whether the table's values are shown, and its bits matter: a VOI LUT's do, a modality LUT's do not.
 
     Raises:
@@ -36,7 +41,7 @@ def read_lut(header: DataSet, keyword: str, span: tuple[float, float], flags: se
     items = header.items(keyword)
     tables = [item for item in items if item.has("LUTData")]
     if tables:
-        return _lut_of(_table_of(tables[0], keyword), keyword, span, flags, output)
+        return _lut_of(_table_of(tables[0], keyword), keyword, span, flags, stored, output)
     if items:
         flags.add("empty_lut")
     elif header.size(keyword) > 8:  # more than a delimiter
@@ -55,7 +60,7 @@ def _table_of(item: DataSet, keyword: str) -> _Table:
     return _Table(count or 65536, first, bits, data.value, data.encoding.little or data.vr == "UN", written)
 
 
-def _lut_of(table: _Table, keyword: str, span: tuple[float, float], flags: set[str], output: bool) -> Lut:
+def _lut_of(table: _Table, keyword: str, span: tuple[float, float], flags: set[str], stored: int, output: bool) -> Lut:
     # Entries of a byte each: as many bytes as entries, and one more where that is odd.
     bytes_each = len(table.data) in (table.count, table.count + table.count % 2) and table.count > 1
     if bytes_each or (table.bits <= 8 and len(table.data) < 2 * table.count):
@@ -69,9 +74,11 @@ def _lut_of(table: _Table, keyword: str, span: tuple[float, float], flags: set[s
     entries = entries[: table.count]
     if not len(entries):
         raise ImageError("unreadable", f"{named('LUTData')} of {keyword} has {len(table.data)} bytes, no entry")
-    bits = table.bits
-    if output and bits != max(1, int(entries.max()).bit_length()):
-        bits = max(1, int(entries.max()).bit_length())
+    bits, needed = table.bits, max(1, int(entries.max()).bit_length())
+    # Entries as deep as the pixels, or that would show at an eighth of the brightness at most, are declared wrongly.
+    wrong = needed > bits or not 1 <= bits <= 16 or needed <= bits - _DARK or (needed == stored < bits)
+    if output and wrong:
+        bits = needed
         flags.add("lut_bits")
     first = _first(table.first, len(entries), span)
     if (table.written == "SS" and first > 0x7FFF) or (table.written == "US" and first < 0):

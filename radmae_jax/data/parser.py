@@ -14,6 +14,7 @@ _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # two reserved bytes, 32-bit length
 _MOST_ELEMENTS = 100_000
 _DEEPEST = 32  # sequences in sequences
+_CHAIN = 4  # elements that must follow: two random bytes are a known representation once in 2,000 times
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,8 @@ def parse(data: bytes, size: int, wanted: frozenset[int], syntaxes: dict[str, En
       NeedMore: `data` ends before what has to be looked at.
     """
     prefix = data[128:132] == b"DICM"
-    elements: Elements = {}
-    at, ends_in = _meta(data, size, 132 if prefix else 0, elements)
-    uid = elements[0x00020010].value.rstrip(b"\0 ").decode("latin-1") if 0x00020010 in elements else ""
+    elements, at, ends_in = read_meta(data, size)
+    uid = syntax_of(elements)
     encoding = _written_as(data, at, size, syntaxes.get(uid, EXPLICIT_LITTLE) if uid else None)
     last, count = -1, 0
     while ends_in is None:
@@ -172,18 +172,34 @@ def _item(value: bytes, at: int, end: int, encoding: Encoding) -> tuple[Elements
     return elements, at
 
 
-def _meta(data: bytes, size: int, at: int, elements: Elements) -> tuple[int, int | None]:
-    """Adds the file meta information (group 2, explicit little endian); where it ends, and in which element the file
-    does."""
+def read_meta(data: bytes, size: int) -> tuple[Elements, int, int | None]:
+    """The file meta information (group 2, explicit little endian), where it ends, and the tag of the element in which
+    the file does.
+
+    Args:
+      data: the file's first bytes.
+      size: bytes of the complete file.
+
+    Raises:
+      NeedMore: `data` ends before the group does.
+    """
+    elements: Elements = {}
+    at = 132 if data[128:132] == b"DICM" else 0
     while True:
         head = _head(data, at, size, EXPLICIT_LITTLE)
         if head is None or head.tag >> 16 != 0x0002:
-            return at, None
+            return elements, at, None
         end = _end_of(data, head, size, EXPLICIT_LITTLE)
         if end > size:
-            return at, head.tag
+            return elements, at, head.tag
         elements[head.tag] = Element(head.vr, _cut(data, head.start, end), EXPLICIT_LITTLE)
         at = end
+
+
+def syntax_of(meta: Elements) -> str:
+    """The transfer syntax UID that the file meta information names, "" for none."""
+    element = meta.get(0x00020010)
+    return "" if element is None else element.value.rstrip(b"\0 ").decode("latin-1")
 
 
 def _written_as(data: bytes, at: int, size: int, named: Encoding | None) -> Encoding:
@@ -217,11 +233,10 @@ def _head(data: bytes, at: int, size: int, encoding: Encoding) -> _Head | None:
     if vr in _LONG:
         return _Head(tag, vr.decode(), long.length, long.start)
     # A representation that is younger than this table has 32 bits of length (PS3.5 6.2). Some writers put none, or one
-    # of their own with 16 bits: what leads to a next element is right.
+    # of their own with 16 bits: what leads to next elements is right.
     short = _Head(tag, "UN", _number(data, at + 6, 2, encoding), at + 8)
     none = _Head(tag, "", _number(data, at + 4, 4, encoding), at + 8)
-    letters = vr.isalpha() and vr.isupper()
-    candidates = (long, short, none) if letters else (none, long, short)
+    candidates = (long, short, none) if vr.isalpha() and vr.isupper() else (short, none, long)
     for candidate in candidates:
         if _leads_on(data, candidate, size, encoding):
             return candidate
@@ -229,31 +244,55 @@ def _head(data: bytes, at: int, size: int, encoding: Encoding) -> _Head | None:
 
 
 def _leads_on(data: bytes, head: _Head, size: int, encoding: Encoding) -> bool:
-    """Whether an element's value is followed by the end, a delimiter or an element of a higher tag."""
+    """Whether an element's value is followed by the end, or by elements of known representations."""
+    at = head.start + head.length
     if head.length == UNDEFINED:
         return head.start + 8 <= size and _tag(_require(data, head.start + 8), head.start, encoding) >> 16 == 0xFFFE
-    end = head.start + head.length
-    if end == size:
-        return True
-    return end + 8 <= size and _tag(_require(data, end + 8), end, encoding) > head.tag
+    for _ in range(_CHAIN):
+        if at == size:
+            return True
+        if at + 8 > size:
+            return False
+        tag = _tag(_require(data, min(at + 12, size)), at, encoding)
+        vr = data[at + 4 : at + 6]
+        if tag >> 16 == 0xFFFE:  # the end of an item
+            return True
+        if vr in _SHORT:
+            at += 8 + _number(data, at + 6, 2, encoding)
+        elif vr in _LONG and at + 12 <= size:
+            length = _number(data, at + 8, 4, encoding)
+            if length == UNDEFINED or tag in PIXEL_TAGS:
+                return True
+            at += 12 + length
+        else:
+            return False
+    return True
 
 
 def _end_of(data: bytes, head: _Head, size: int, encoding: Encoding, depth: int = 0) -> int:
     """Where an element's value ends; more than `size` where it is cut off."""
     if head.length != UNDEFINED:
         return head.start + head.length
-    inner = IMPLICIT_LITTLE if head.vr == "UN" else encoding
-    at = head.start
+    # UN is implicit little endian inside (PS3.5 6.2.2), unless a writer thought otherwise.
+    if head.vr == "UN":
+        for way in (IMPLICIT_LITTLE, encoding, EXPLICIT_LITTLE):
+            end = _end_of_items(data, head.start, size, way, depth)
+            if end <= size and _tag(data, end - 8, way) == _SEQUENCE_END:
+                return end
+    return _end_of_items(data, head.start, size, encoding, depth)
+
+
+def _end_of_items(data: bytes, at: int, size: int, encoding: Encoding, depth: int) -> int:
     for _ in range(_MOST_ELEMENTS):
         if at + 8 > size:
             return size + 1
         _require(data, at + 8)
-        tag, length = _tag(data, at, inner), _number(data, at + 4, 4, inner)
+        tag, length = _tag(data, at, encoding), _number(data, at + 4, 4, encoding)
         if tag == _SEQUENCE_END:
             return at + 8
         if tag != _ITEM:
             return at  # its delimiter is missing
-        at = at + 8 + length if length != UNDEFINED else _end_of_item(data, at + 8, size, inner, depth + 1)
+        at = at + 8 + length if length != UNDEFINED else _end_of_item(data, at + 8, size, encoding, depth + 1)
     return size + 1
 
 

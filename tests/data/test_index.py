@@ -371,4 +371,4 @@ def test_examine_answers_in_plain_values(source):
     row = dict(zip(COLUMNS.names, answer["row"], strict=True))
     assert (row["path"], row["patient_source"], row["pixel_aspect"], row["flags"]) == ("sub/0.dcm", "issuer", 1.0, None)
     assert examine("bad2.dcm", context) == {"bad": ["not_dicom", "no DICOM element"]}
-    assert examine("bad6.dcm", context) == {"bad": ["unreadable", "FileNotFoundError"]}
+    assert examine("bad6.dcm", context) == {"bad": ["unreadable", "FileNotFoundError: No such file or directory"]}
