@@ -9,7 +9,7 @@ FLAGS: dict[str, str] = {
     "element": "an element that the image does not need could not be read; left out",
     "empty_lut": "a LUT sequence has no table in it; read as if it were absent",
     "lut_entries": "a LUT has fewer or more entries than its descriptor says; the smaller number is used",
-    "lut_bits": "a VOI LUT is declared deeper than it can be meant, or less deep than it is; scaled by the bits it needs",
+    "lut_bits": "a VOI LUT is declared too deep, or not deep enough, for its entries; scaled by the bits they need",
     "lut_first": "a LUT's first mapped value has the wrong sign; moved by 65,536 to where the pixels are",
     "voi_lut": "a VOI LUT cannot be read; left out",
     "shutter": "a shutter shape cannot be read; left out",
