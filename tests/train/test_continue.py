@@ -16,9 +16,11 @@ from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.splits import LeakageError, make_split, read_split, write_split
 from radmae_jax.train import checkpoint, loop
 from radmae_jax.train.checkpoint import CheckpointError
+from radmae_jax.train.continuation import rise_of
 from radmae_jax.train.hosts import HostsDisagree
 from radmae_jax.train.loop import train_run
 from radmae_jax.train.origin import Interval, Origin, evaluation_interval
+from radmae_jax.train.saving import Saver
 from radmae_jax.train.session import read_continued
 
 
@@ -118,6 +120,9 @@ def test_from_the_middle_of_an_epoch_and_continued_again(config, short, unbroken
     middle = _with(short, "train", epochs=4, max_steps=8, continue_from=str(tmp_path / "first" / "checkpoints" / "4"))
     outcome = _run(middle, tmp_path / "middle")
     assert (outcome.step, outcome.total_steps) == (8, 12)
+    assert read_continued(tmp_path / "middle")["summary"][0].endswith(
+        "4 steps are left, as config.train.max_steps is 8"
+    )
     shutil.rmtree(tmp_path / "first")
 
     # Resumed, the option may be given again, left out, or name another run, which is logged.
@@ -156,8 +161,8 @@ def test_what_cannot_go_on_is_named(config, first, tmp_path, section, changes, m
     if changes.get("epochs") == 2:
         config = _with(config, "optim", decay_epochs=0.0)
     with pytest.raises(ValueError, match=message):
-        _run(_with(config, section, **changes), tmp_path)
-    assert not (tmp_path / "continued.json").exists() and not (tmp_path / "trained_on.parquet").exists()
+        _run(_with(config, section, **changes), tmp_path / "runs" / "new")
+    assert not any(tmp_path.iterdir())  # neither folders nor what is known of the run before
 
 
 def test_runs_that_are_not_there_are_named(config, first, tmp_path):
@@ -171,6 +176,34 @@ def test_runs_that_are_not_there_are_named(config, first, tmp_path):
     ):
         with pytest.raises(CheckpointError, match=rf"config.train.continue_from is .*{message}"):
             _run(_with(config, "train", continue_from=str(path)), tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+    (tmp_path / "notes.txt").write_text("mine")  # a folder that was there stays, with what is in it
+    with pytest.raises(CheckpointError):
+        _run(_with(config, "train", continue_from=str(tmp_path / "none")), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "notes.txt"]
+
+
+def test_no_path_is_in_a_checkpoint(config, unbroken, first):
+    """Also not where orbax says that it is complete, nor in what a killed session left."""
+    for workdir in (unbroken, first):
+        files = [path for path in (workdir / "checkpoints").rglob("*") if path.is_file()]
+        assert sum(path.name == "commit_success.txt" for path in files) >= 3 * 2
+        for path in files:
+            assert str(workdir).encode() not in path.read_bytes(), path
+    left = first / "checkpoints" / "4" / "state" / "commit_success.txt"
+    left.write_text(f"Checkpoint commit was successful to {first}/checkpoints/4/state")
+    with checkpoint.open_manager(checkpoint.directory_of(first), 9, lambda figures: 0.0) as manager:
+        Saver(manager, None, print, 6)
+    assert left.read_text() == "Checkpoint commit was successful"
+
+
+def test_a_rise_of_the_learning_rate_is_said():
+    said = "because of the new schedule: docs/continue_a_run.md says how to avoid it"
+    assert rise_of(2.5e-5, 1e-4, 1.1e-4) == [f"the learning rate rises 4-fold here {said}"]
+    assert rise_of(0.0, 1e-4, None) == [f"the learning rate rises from 0 to 0.0001 here {said}"]
+    # Not known; by half at most; falling; as the schedule's own warm-up rises.
+    for before, after, usual in ((None, 1.0, 1.0), (1.0, 1.5, 2.0), (1.0, 0.5, 0.6), (1.0, 2.0, 1.0)):
+        assert rise_of(before, after, usual) == []
 
 
 def test_a_run_does_not_continue_itself_nor_where_another_has_begun(config, short, first, unbroken, tmp_path):
