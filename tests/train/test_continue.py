@@ -16,10 +16,8 @@ from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.splits import LeakageError, make_split, read_split, write_split
 from radmae_jax.train import checkpoint, loop
 from radmae_jax.train.checkpoint import CheckpointError
-from radmae_jax.train.continuation import rise_of
 from radmae_jax.train.hosts import HostsDisagree
 from radmae_jax.train.loop import train_run
-from radmae_jax.train.origin import Interval, Origin, evaluation_interval
 from radmae_jax.train.saving import Saver
 from radmae_jax.train.session import read_continued
 
@@ -197,15 +195,6 @@ def test_no_path_is_in_a_checkpoint(config, unbroken, first):
     assert left.read_text() == "Checkpoint commit was successful"
 
 
-def test_a_rise_of_the_learning_rate_is_said():
-    said = "because of the new schedule: docs/continue_a_run.md says how to avoid it"
-    assert rise_of(2.5e-5, 1e-4, 1.1e-4) == [f"the learning rate rises 4-fold here {said}"]
-    assert rise_of(0.0, 1e-4, None) == [f"the learning rate rises from 0 to 0.0001 here {said}"]
-    # Not known; by half at most; falling; as the schedule's own warm-up rises.
-    for before, after, usual in ((None, 1.0, 1.0), (1.0, 1.5, 2.0), (1.0, 0.5, 0.6), (1.0, 2.0, 1.0)):
-        assert rise_of(before, after, usual) == []
-
-
 def test_a_run_does_not_continue_itself_nor_where_another_has_begun(config, short, first, unbroken, tmp_path):
     for path in (first, first / "checkpoints", first / "checkpoints" / "4"):
         with pytest.raises(ValueError, match=r"which is --workdir .* itself: leave it out to resume"):
@@ -338,16 +327,3 @@ def test_what_broke_off_before_the_first_checkpoint_begins_again(config, short, 
     with pytest.raises(_Begun):
         _run(short, tmp_path)
     assert read_continued(tmp_path) == {} and not any("continued" in line for line in _lines(tmp_path))
-
-
-def test_positions_rates_and_intervals_by_hand():
-    """A run continued after step 10, at the second of four epochs of five steps."""
-    origin, rates = Origin(10, 5, "state"), np.arange(20, dtype=np.float32)
-    assert [origin.position_of(step) for step in (10, 11, 25)] == [5, 6, 20]
-    assert origin.total_steps(5, 4) == 25
-    np.testing.assert_array_equal(origin.rates(rates), [0] * 10 + list(range(5, 20)))
-    np.testing.assert_array_equal(Origin().rates(rates), rates)
-    by_epochs = evaluation_interval(-2, 5, origin)
-    assert [step for step in range(11, 26) if by_epochs.due(step, 25)] == [15, 25]
-    assert [step for step in range(11, 25) if evaluation_interval(4, 5, origin).due(step, 25)] == [12, 16, 20, 24]
-    assert not Interval(0).due(25, 25) and not Interval(0).ends(0)
