@@ -16,8 +16,10 @@ from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.splits import LeakageError, make_split, read_split, write_split
 from radmae_jax.train import checkpoint, loop
 from radmae_jax.train.checkpoint import CheckpointError
+from radmae_jax.train.continuation import keep_continuation
 from radmae_jax.train.hosts import HostsDisagree
 from radmae_jax.train.loop import train_run
+from radmae_jax.train.origin import Origin
 from radmae_jax.train.saving import Saver
 from radmae_jax.train.session import read_continued
 
@@ -124,12 +126,14 @@ def test_from_the_middle_of_an_epoch_and_continued_again(config, short, unbroken
     shutil.rmtree(tmp_path / "first")
 
     # Resumed, the option may be given again, left out, or name another run, which is logged.
-    capfd.readouterr()
     for again in (middle.train.continue_from, ""):
-        assert _run(_with(middle, "train", continue_from=again), tmp_path / "middle", quiet=False).step == 8
-    assert "nothing to do: step 8 of 8 is done" in (said := capfd.readouterr().err) and "has no effect" not in said
-    _run(_with(middle, "train", continue_from="other"), tmp_path / "middle", quiet=False)
-    assert f"continues {middle.train.continue_from} after step 4, and --continue-from other" in capfd.readouterr().err
+        asked = _with(middle, "train", continue_from=again)
+        kept, lines = keep_continuation(tmp_path / "middle", asked, Origin(4, 4, "state"))
+        assert kept.train == middle.train and lines == []
+    capfd.readouterr()
+    assert _run(_with(middle, "train", continue_from="other"), tmp_path / "middle", quiet=False).step == 8
+    assert "nothing to do: step 8 of 8 is done" in (said := capfd.readouterr().err)
+    assert f"continues {middle.train.continue_from} after step 4, and --continue-from other" in said
     assert read_json(tmp_path / "middle" / "config.json").train.continue_from == middle.train.continue_from
 
     outcome = _run(_with(config, "train", continue_from=str(tmp_path / "middle")), tmp_path / "last")
