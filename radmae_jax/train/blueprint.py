@@ -22,6 +22,8 @@ from radmae_jax.train.optim import learning_rates, make_optimizer
 from radmae_jax.train.state import Gathered, State, init_gathered, init_state
 from radmae_jax.train.steps import make_accumulate, make_apply
 
+RATES = 4096  # learning rates in a block of the table that programs take
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -64,6 +66,12 @@ class Blueprint:
             "accumulate", bucket, flops, jitted, self.state.params, self.state.tables, self.gathered, batch
         )
 
+    @property
+    def rate_table(self) -> np.ndarray:
+        """The learning rates as `apply` takes them: the last one fills up to a multiple of RATES, so that runs of other
+        lengths, and those that continue others, have the same program."""
+        return np.pad(self.rates, (0, -len(self.rates) % RATES), mode="edge")
+
     def apply(self) -> Lowered:
         """One optimizer step from what is gathered; state and gathered are given away."""
         optim, whole = self.config.optim, sharding.replicated(self.mesh)
@@ -72,7 +80,7 @@ class Blueprint:
             donate_argnums=(0, 1),
             out_shardings=(shardings(self.state), shardings(self.gathered), whole),
         )
-        rates = jax.ShapeDtypeStruct(self.rates.shape, self.rates.dtype, sharding=whole)
+        rates = jax.ShapeDtypeStruct(self.rate_table.shape, self.rate_table.dtype, sharding=whole)
         asked = jax.ShapeDtypeStruct((self.mesh.size,), np.int32, sharding=sharding.rows(self.mesh))
         return self._lowered("apply", None, 0.0, jitted, self.state, self.gathered, rates, asked)
 

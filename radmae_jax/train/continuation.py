@@ -5,6 +5,7 @@ own, from a position on that `Origin` keeps. Once the first checkpoint is writte
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -213,22 +214,52 @@ def _record(
         "state": origin.state,
         "changes": [asdict(change) for change in changes],
     }
-    return record | {"summary": _summary(record, changes)} | ({"earlier": earlier} if earlier else {})
+    usual = float(blueprint.rates[origin.position - 1]) if origin.position else None
+    return record | {"summary": _summary(record, changes, config, usual)} | ({"earlier": earlier} if earlier else {})
 
 
-def _summary(record: dict[str, Any], changes: tuple[Change, ...]) -> list[str]:
+def _summary(record: dict[str, Any], changes: tuple[Change, ...], config: Config, usual: float | None) -> list[str]:
+    """Lines for people.
+
+    Args:
+      usual: the rate that the new schedule has for the step before; None before its first step.
+    """
     step, epochs, rates = record["step"], record["epochs"], record["learning_rate"]
+    limit = config.train.max_steps
+    left = min(record["total_steps"], limit or record["total_steps"]) - step
+    limited = f", as config.train.max_steps is {limit}" if 0 < limit < record["total_steps"] else ""
     lines = [
         f"continues another run after step {step} with its complete state: goes on at epoch {record['epoch'] + 1} of "
-        f"{epochs}, {record['total_steps'] - step} steps are left"
+        f"{epochs}, {_steps(left)} {'is' if left == 1 else 'are'} left{limited}"
     ]
     if record["repeated_steps"]:
         lines.append(
-            f"the data schedule changed: the epoch that was begun, {record['repeated_steps']} steps, is trained anew"
+            f"the data schedule changed: the epoch that was begun, {_steps(record['repeated_steps'])}, is trained anew"
         )
     before = "not known" if rates["before"] is None else f"{rates['before']:g}"
     lines.append(f"learning rate: {before} at step {step}, {rates['after']:g} at step {step + 1}")
+    lines += rise_of(rates["before"], rates["after"], usual)
     return lines + [f"changed: {change}" for change in changes]
+
+
+def rise_of(before: float | None, after: float, usual: float | None) -> list[str]:
+    """A line where the learning rate rises by more than half, other than as the new schedule itself does.
+
+    Args:
+      before: of the last step of the run before; None where that is not known.
+      after: of the first step.
+      usual: of the step before it in the new schedule; None where there is none.
+    """
+    if before is None or after <= 1.5 * before or (usual is not None and math.isclose(before, usual, rel_tol=1e-3)):
+        return []
+    much = f"{after / before:.3g}-fold" if before > 0 else f"from 0 to {after:g}"
+    return [
+        f"the learning rate rises {much} here because of the new schedule: docs/continue_a_run.md says how to avoid it"
+    ]
+
+
+def _steps(number: int) -> str:
+    return f"{number} step" if number == 1 else f"{number} steps"
 
 
 def _trained(metrics: Path, step: int, earlier: dict[str, Any]) -> tuple[float | None, int | None]:

@@ -63,7 +63,7 @@ class Goodput:
 
     sessions: int
     seconds: dict[str, float]  # by part
-    lost: float  # seconds of steps that had to be walked through again
+    lost: float  # seconds of steps that had to be replayed
     share: float  # of all seconds, those of steps that count: 0 to 1
 
 

@@ -21,7 +21,7 @@ from radmae_jax.train.premises import common, origin_of, premises_of, with_origi
 from radmae_jax.train.programs import compile_programs, table_of
 from radmae_jax.train.saved import checkpoints_of
 from radmae_jax.train.saving import Saver
-from radmae_jax.train.session import about, changes, keep_start, write_config, write_start
+from radmae_jax.train.session import about, changes, keep_start, made_place, write_config, write_start
 from radmae_jax.train.start import begin, choose_start
 from radmae_jax.train.task import objective_of
 from radmae_jax.train.validation import Validation, panel_records, validation_records
@@ -70,7 +70,6 @@ def train_run(
     many records that could not be read; what was trained before is saved first.
     """
     started, ledger = time.perf_counter(), Ledger()
-    workdir.mkdir(parents=True, exist_ok=True)
 
     # Everything about shapes is known here, before a pixel is read.
     dataset = open_dataset(config)
@@ -99,7 +98,8 @@ def train_run(
     said = [
         f"the checkpoint after step {n} was not finished, and is left out" for n in checkpoint.unfinished(directory)
     ]
-    with checkpoint.open_manager(directory, keep, objective.goodness, keep_every) as manager:
+    opened = checkpoint.open_manager
+    with made_place(workdir, directory), opened(directory, keep, objective.goodness, keep_every) as manager:
         with ledger.during("restore"), checkpoint.open_reader(directory, objective.goodness) as reader:
             resumed = checkpoint.resume(reader, blueprint.state, premises)  # before minutes of compiling
             continued = None
@@ -129,7 +129,7 @@ def train_run(
         )  # fmt: skip
         if writer.lost_seconds:
             lost = {"lost_seconds": round(writer.lost_seconds, 3)}
-            writer.event(first_step, lost, f"{writer.lost_seconds:.0f} s of steps are walked through again")
+            writer.event(first_step, lost, f"steps that took {writer.lost_seconds:.0f} s are replayed")
         writer.spent(first_step, ledger.spent())  # should this session end before its first step
         watch = Watch(config, writer, len(schedule.records), tally, peak=peak_of(list(mesh.devices.flat)))
         programs, step, interrupted = [], first_step, False

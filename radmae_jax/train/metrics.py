@@ -30,8 +30,8 @@ class MetricsFile:
     """WORKDIR/metrics.jsonl, one JSON object a line; figures that are not finite are written as null."""
 
     def __init__(self, path: Path, resumed_step: int):
-        """Opens for appending, without the lines of steps that a resumed run will walk again."""
-        self.session, self.lost_seconds = 1, 0.0  # the number of this session; of the steps that are walked again
+        """Opens for appending, without the lines of steps that a resumed run replays."""
+        self.session, self.lost_seconds = 1, 0.0  # the number of this session; of the steps that are replayed
         if path.exists():
             lines = path.read_text().splitlines()
             kept = [line for line in lines if _step_of(line) <= resumed_step]
@@ -150,7 +150,7 @@ class Writer:
 
     @property
     def lost_seconds(self) -> float:
-        """Seconds of steps that this session walks through again."""
+        """Seconds of steps that this session replays."""
         return self._metrics.lost_seconds if self._metrics is not None else 0.0
 
     def take_held(self) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Maps the steps of a run to positions in its data schedule, also where the run continues another."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,11 @@ class Interval:
     def due(self, step: int, last: int) -> bool:
         """Whether something done at the end of each interval, and after the last step, is due."""
         return self.steps > 0 and (step == last or self.ends(step))
+
+
+def words_after_name(record: dict[str, Any]) -> str:
+    """What continued.json says, without the words "continues another run", which its readers have as a name."""
+    return "; ".join(map(str, record.get("summary", ()))).removeprefix("continues another run ")
 
 
 def evaluation_interval(every: int, steps_per_epoch: int, origin: Origin) -> Interval:

@@ -64,7 +64,8 @@ def compile_programs(
 
     accumulate = {bucket: finish(plan.accumulate(bucket)) for bucket in sorted(training)}
     whole = sharding.replicated(plan.mesh)
-    rates = jax.make_array_from_callback(plan.rates.shape, whole, lambda index: plan.rates[index])
+    table = plan.rate_table
+    rates = jax.make_array_from_callback(table.shape, whole, lambda index: table[index])
     apply = finish(plan.apply())
     flags = [
         sharding.to_global(np.full(len(plan.mesh.local_devices), flag, np.int32), sharding.rows(plan.mesh))

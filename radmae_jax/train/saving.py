@@ -1,9 +1,11 @@
 """States to checkpoints while training goes on, also where storage refuses some of them."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orbax.checkpoint as ocp
+from etils import epath
 
 from radmae_jax.train import checkpoint, hosts
 from radmae_jax.train.premises import Premises
@@ -12,6 +14,20 @@ from radmae_jax.train.watch import RunStopped, Tally
 
 # Checkpoints in a row that may fail before the run stops: what was trained since the last whole one is at stake.
 _MOST_FAILURES = 3
+_COMMITTED = "commit_success.txt"  # orbax writes it when a checkpoint is complete, and asks only whether it is there
+
+
+def leave_no_path(step: epath.Path) -> None:
+    """Takes the absolute path, which may name patients, out of what orbax writes when a checkpoint is complete.
+
+    Args:
+      step: the folder of a complete checkpoint.
+    """
+    with contextlib.suppress(OSError):  # deleted since, or storage is away: the checkpoint is as good without this
+        for file in (*step.glob(_COMMITTED), *step.glob(f"*/{_COMMITTED}")):
+            text = file.read_text()
+            if " to " in text:
+                file.write_text(text.partition(" to ")[0])
 
 
 @dataclass
@@ -29,6 +45,11 @@ class Saver:
     whole: int  # step of the newest checkpoint that is known to be whole; 0: none
     _writing: int | None = None
     _failures: list[str] = field(default_factory=list)  # in a row
+
+    def __post_init__(self) -> None:
+        if hosts.is_first():  # of a session that ended before it could
+            for step in self.manager.all_steps():
+                leave_no_path(self.manager.directory / str(step))
 
     def save(self, state: State, tally: Tally, step: int, figures: dict[str, float] | None) -> None:
         """Begins a checkpoint after `step` steps, once the one before is done; see `checkpoint.save`.
@@ -55,6 +76,8 @@ class Saver:
         else:
             self.whole, self._writing = self._writing, None
             self._failures.clear()
+            if hosts.is_first():
+                leave_no_path(self.manager.directory / str(self.whole))
 
     def finish(self) -> None:
         """Waits; RunStopped where the newest state could not be written."""

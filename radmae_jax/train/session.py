@@ -1,12 +1,15 @@
 """What a session of a run does besides training: the profiler, and the work directory's config.json."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from radmae_jax.config import Config
 from radmae_jax.config_checks import read_json
@@ -42,6 +45,26 @@ class Profile:
     def __exit__(self, *unused: object) -> None:
         if self._running:
             self._stop()
+
+
+@contextlib.contextmanager
+def made_place(workdir: Path, directory: epath.Path) -> Iterator[None]:
+    """Makes a work directory; where an error ends the session before anything is logged, new empty folders are removed.
+
+    Args:
+      directory: where the checkpoints are, which others make.
+    """
+    places = [Path(directory)] if "://" not in str(directory) else []
+    new = [path for path in (*places, workdir, *workdir.parents) if not path.exists()]
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if not (workdir / "metrics.jsonl").exists():
+            for path in new:
+                with contextlib.suppress(OSError):  # not empty, or of another process
+                    path.rmdir()
+        raise
 
 
 def changes(workdir: Path, config: Config) -> list[str]:

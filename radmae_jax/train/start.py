@@ -25,6 +25,7 @@ from radmae_jax.data.dataset import Archive, Dataset
 from radmae_jax.data.leakage import FILE, Leakage, Seen, prove, read_seen, seen_of, write_seen
 from radmae_jax.model.size import encoder_size
 from radmae_jax.train.hosts import agree, is_first, several
+from radmae_jax.train.origin import words_after_name
 from radmae_jax.train.saved import Saved, is_run, read_run, workdir_of
 from radmae_jax.train.session import forget_continued, forget_start
 from radmae_jax.train.state import State, mean_of
@@ -175,7 +176,7 @@ def weights_of(saved: Saved) -> Weights:
         "compute": config.model.dtype,
     }
     if saved.continued:
-        recipe["continues another run"] = "; ".join(saved.continued["summary"])
+        recipe["continues another run"] = words_after_name(saved.continued)
     if saved.start:
         recipe["began with given weights"] = "; ".join(saved.start)
     if kind == "classifier":

@@ -65,8 +65,8 @@ def make_accumulate(objective: Objective, bucket: int):
 def make_apply(optimizer: optax.GradientTransformation, layer_decay: float = 1.0, ema: float = 0.0):
     """apply(state, gathered, rates, asked) -> (state, emptied gathered, report): one optimizer step from the sums.
 
-    `rates`, float32 [steps], are the learning rates of all steps: an argument, so that runs that differ in nothing
-    else share their program. `asked`, int32 [devices], is 1 on those of a process that was asked to stop.
+    `rates`, float32 [steps or more], are the learning rates of all steps: an argument, so that runs that differ in
+    nothing else share their program. `asked`, int32 [devices], is 1 on those of a process that was asked to stop.
 
     Args:
       layer_decay, ema: see `radmae_jax.config.Optim`. The mean's decay rises from 1/10 as (1 + n) / (10 + n) over n

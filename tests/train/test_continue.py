@@ -16,9 +16,11 @@ from radmae_jax.data.manifest import read_manifest
 from radmae_jax.data.splits import LeakageError, make_split, read_split, write_split
 from radmae_jax.train import checkpoint, loop
 from radmae_jax.train.checkpoint import CheckpointError
+from radmae_jax.train.continuation import keep_continuation
 from radmae_jax.train.hosts import HostsDisagree
 from radmae_jax.train.loop import train_run
-from radmae_jax.train.origin import Interval, Origin, evaluation_interval
+from radmae_jax.train.origin import Origin
+from radmae_jax.train.saving import Saver
 from radmae_jax.train.session import read_continued
 
 
@@ -118,15 +120,20 @@ def test_from_the_middle_of_an_epoch_and_continued_again(config, short, unbroken
     middle = _with(short, "train", epochs=4, max_steps=8, continue_from=str(tmp_path / "first" / "checkpoints" / "4"))
     outcome = _run(middle, tmp_path / "middle")
     assert (outcome.step, outcome.total_steps) == (8, 12)
+    assert read_continued(tmp_path / "middle")["summary"][0].endswith(
+        "4 steps are left, as config.train.max_steps is 8"
+    )
     shutil.rmtree(tmp_path / "first")
 
     # Resumed, the option may be given again, left out, or name another run, which is logged.
-    capfd.readouterr()
     for again in (middle.train.continue_from, ""):
-        assert _run(_with(middle, "train", continue_from=again), tmp_path / "middle", quiet=False).step == 8
-    assert "nothing to do: step 8 of 8 is done" in (said := capfd.readouterr().err) and "has no effect" not in said
-    _run(_with(middle, "train", continue_from="other"), tmp_path / "middle", quiet=False)
-    assert f"continues {middle.train.continue_from} after step 4, and --continue-from other" in capfd.readouterr().err
+        asked = _with(middle, "train", continue_from=again)
+        kept, lines = keep_continuation(tmp_path / "middle", asked, Origin(4, 4, "state"))
+        assert kept.train == middle.train and lines == []
+    capfd.readouterr()
+    assert _run(_with(middle, "train", continue_from="other"), tmp_path / "middle", quiet=False).step == 8
+    assert "nothing to do: step 8 of 8 is done" in (said := capfd.readouterr().err)
+    assert f"continues {middle.train.continue_from} after step 4, and --continue-from other" in said
     assert read_json(tmp_path / "middle" / "config.json").train.continue_from == middle.train.continue_from
 
     outcome = _run(_with(config, "train", continue_from=str(tmp_path / "middle")), tmp_path / "last")
@@ -156,8 +163,8 @@ def test_what_cannot_go_on_is_named(config, first, tmp_path, section, changes, m
     if changes.get("epochs") == 2:
         config = _with(config, "optim", decay_epochs=0.0)
     with pytest.raises(ValueError, match=message):
-        _run(_with(config, section, **changes), tmp_path)
-    assert not (tmp_path / "continued.json").exists() and not (tmp_path / "trained_on.parquet").exists()
+        _run(_with(config, section, **changes), tmp_path / "runs" / "new")
+    assert not any(tmp_path.iterdir())  # neither folders nor what is known of the run before
 
 
 def test_runs_that_are_not_there_are_named(config, first, tmp_path):
@@ -171,6 +178,25 @@ def test_runs_that_are_not_there_are_named(config, first, tmp_path):
     ):
         with pytest.raises(CheckpointError, match=rf"config.train.continue_from is .*{message}"):
             _run(_with(config, "train", continue_from=str(path)), tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+    (tmp_path / "notes.txt").write_text("mine")  # a folder that was there stays, with what is in it
+    with pytest.raises(CheckpointError):
+        _run(_with(config, "train", continue_from=str(tmp_path / "none")), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "notes.txt"]
+
+
+def test_no_path_is_in_a_checkpoint(config, unbroken, first):
+    """Also not where orbax says that it is complete, nor in what a killed session left."""
+    for workdir in (unbroken, first):
+        files = [path for path in (workdir / "checkpoints").rglob("*") if path.is_file()]
+        assert sum(path.name == "commit_success.txt" for path in files) >= 3 * 2
+        for path in files:
+            assert str(workdir).encode() not in path.read_bytes(), path
+    left = first / "checkpoints" / "4" / "state" / "commit_success.txt"
+    left.write_text(f"Checkpoint commit was successful to {first}/checkpoints/4/state")
+    with checkpoint.open_manager(checkpoint.directory_of(first), 9, lambda figures: 0.0) as manager:
+        Saver(manager, None, print, 6)
+    assert left.read_text() == "Checkpoint commit was successful"
 
 
 def test_a_run_does_not_continue_itself_nor_where_another_has_begun(config, short, first, unbroken, tmp_path):
@@ -305,16 +331,3 @@ def test_what_broke_off_before_the_first_checkpoint_begins_again(config, short, 
     with pytest.raises(_Begun):
         _run(short, tmp_path)
     assert read_continued(tmp_path) == {} and not any("continued" in line for line in _lines(tmp_path))
-
-
-def test_positions_rates_and_intervals_by_hand():
-    """A run continued after step 10, at the second of four epochs of five steps."""
-    origin, rates = Origin(10, 5, "state"), np.arange(20, dtype=np.float32)
-    assert [origin.position_of(step) for step in (10, 11, 25)] == [5, 6, 20]
-    assert origin.total_steps(5, 4) == 25
-    np.testing.assert_array_equal(origin.rates(rates), [0] * 10 + list(range(5, 20)))
-    np.testing.assert_array_equal(Origin().rates(rates), rates)
-    by_epochs = evaluation_interval(-2, 5, origin)
-    assert [step for step in range(11, 26) if by_epochs.due(step, 25)] == [15, 25]
-    assert [step for step in range(11, 25) if evaluation_interval(4, 5, origin).due(step, 25)] == [12, 16, 20, 24]
-    assert not Interval(0).due(25, 25) and not Interval(0).ends(0)

@@ -1,4 +1,4 @@
-"""An archive that grows on the command line: 40 phantoms, two epochs, 20 more phantoms, two more epochs."""
+"""An archive that grows on the command line: 20 phantoms, two epochs, 10 more phantoms, two more epochs."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,11 @@ from radmae_jax.cli import main
 from radmae_jax.config_checks import read_json
 from radmae_jax.data.dataset import open_dataset
 from radmae_jax.data.leakage import read_seen
+from radmae_jax.evaluate.report.archive import read_facts
 from radmae_jax.evaluate.report.gather import gather
+from radmae_jax.evaluate.report.page import make_page
 from radmae_jax.evaluate.report.provenance import origin_of
+from radmae_jax.evaluate.report.summary import sentences, tiles
 from radmae_jax.evaluate.report.training import charts_of, facts_of
 from radmae_jax.study.pretraining import pretraining_of
 from radmae_jax.train import checkpoint, sharding
@@ -50,12 +53,12 @@ def one_device():
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory) -> Path:
-    """A folder with two manifests, of 40 phantoms and of these and 20 more, and a split of the second that keeps the
+    """A folder with two manifests, of 20 phantoms and of these and 10 more, and a split of the second that keeps the
     sides of the first."""
     folder = tmp_path_factory.mktemp("grown")
     files = folder / "dicom"
-    assert main(["phantom", str(files), "--images", "60", "--scale", "0.08", "--seed", "3", "--workers", "1"]) == 0
-    later = sorted(files.rglob("*.dcm"), key=lambda file: file.name)[40:]
+    assert main(["phantom", str(files), "--images", "30", "--scale", "0.08", "--seed", "3", "--workers", "1"]) == 0
+    later = sorted(files.rglob("*.dcm"), key=lambda file: file.name)[20:]
     for file in later:
         file.rename(folder / file.name)
     assert main(["index", str(files), str(folder / "first.parquet"), "--workers", "1"]) == 0
@@ -73,14 +76,14 @@ def grown(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(grown) -> Path:
-    """Two epochs of the 40 phantoms."""
+    """Two epochs of the 20 phantoms."""
     assert _pretrain(grown, "first", "first", "--config.train.epochs=2") == 0
     return grown / "first"
 
 
 @pytest.fixture(scope="module")
 def new(grown, first) -> Path:
-    """The first run continued to four epochs on all 60 phantoms."""
+    """The first run continued to four epochs on all 30 phantoms."""
     asked = ["--config.train.epochs=4", "--config.train.evaluate_every=-1", "--continue-from", str(first)]
     assert _pretrain(grown, "grown", "new", *asked, "--json", str(grown / "new.json")) == 0
     return grown / "new"
@@ -93,7 +96,7 @@ def _pretrain(folder: Path, manifest: str, name: str, *arguments: str) -> int:
 
 def test_the_grown_archive_is_trained_on_from_the_state_of_the_first_run(grown, first, new):
     before, after = (open_dataset(read_json(run / "config.json")) for run in (first, new))
-    assert len(before.manifest) == 40 and len(after.manifest) == 60
+    assert len(before.manifest) == 20 and len(after.manifest) == 30
     assert len(after.records("train")) > len(before.records("train"))
     config = read_run(new).config
     begun, steps = read_run(first).step, after.schedule(config).steps_per_epoch
@@ -120,14 +123,14 @@ def test_the_grown_archive_is_trained_on_from_the_state_of_the_first_run(grown, 
 
     record = read_continued(new)
     changes = {change["field"]: (change["before"], change["after"]) for change in record["changes"]}
-    assert changes["images of the manifest"] == (40, 60)
+    assert changes["images of the manifest"] == (20, 30)
     assert changes["training images"] == (len(before.records("train")), len(after.records("train")))
     assert changes["manifest"] == (before.manifest.hash, after.manifest.hash)
     assert changes["split"] == (before.split.hash, after.split.hash)
     assert changes["config.train.epochs"] == (2, 4)
     assert record["learning_rate"]["after"] == pytest.approx(float(rates[0]))
     summary = "\n".join(record["summary"])
-    assert "images of the manifest: 40 -> 60" in summary and "goes on at epoch 3 of 4" in summary
+    assert "images of the manifest: 20 -> 30" in summary and "goes on at epoch 3 of 4" in summary
     for text in (json.dumps(record), (new / "metrics.jsonl").read_text()):
         assert str(grown) not in text and ".dcm" not in text
     seen, earlier = read_seen(new), read_seen(first)
@@ -157,17 +160,34 @@ def test_the_report_and_the_model_card_say_so(grown, first, new):
     assert [run.name for run in found.runs] == ["new", "first"]  # what it continues is shown too
     shown = next(run for run in found.runs if run.name == "new")
     facts = dict(facts_of(shown))
-    assert facts["Continues"].startswith(
-        "continues another run after step 8 with its complete state: goes on at epoch 3"
-    )
+    begun = read_run(first).step
+    assert facts["Continues"].startswith(f"another run after step {begun} with its complete state: goes on at epoch 3")
     assert facts["Trained for"].endswith("4 epochs in all, those of the run that it continues counted")
     assert charts_of(shown) and str(grown) not in origin_of(shown).settings
     recipe = weights_of(read_run(new)).recipe
-    assert recipe["continues another run"] == facts["Continues"] and "began with given weights" not in recipe
+    assert (
+        f"another run {recipe['continues another run']}" == facts["Continues"]
+        and "began with given weights" not in recipe
+    )
     seen = pretraining_of(str(new))
     images = [len(open_dataset(read_json(run / "config.json")).records("train")) for run in (first, new)]
     assert seen is not None and seen.images_seen == 2 * sum(images)
     assert read_continued(new)["images_seen"] == 2 * images[0]
+
+
+def test_the_report_counts_the_images_of_a_grown_archive_once(grown, new):
+    found = gather(new)
+    facts = [read_facts(*paths) for paths in found.archives]
+    assert [len(one.manifest) for one in facts] == [30, 20]
+    images = {pixels for one in facts for pixels in one.manifest.pixel_hashes}
+    patients = [len(set(one.manifest.patients)) for one in facts]
+    assert len(images) == 30 and patients[0] > patients[1]
+    assert tiles(facts, [], [])[0] == ("Images", "30", f"of {patients[0]} patients")
+    said = " ".join(sentences(found, facts, [], []))
+    assert said.count("The archive holds") == 1 and "The archive holds 30 radiographs" in said
+    assert f" It grew from 20 radiographs of {patients[1]} patients (first.parquet)." in said
+    html = make_page(new, images=False).html
+    assert html.count("All of them are in grown.parquet too.") == 1
 
 
 def test_both_options_or_a_run_of_another_kind_are_errors(grown, first, capfd):

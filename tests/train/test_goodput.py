@@ -1,4 +1,4 @@
-"""Where the time of a run goes: every second in one part, steps walked again as lost."""
+"""Where the time of a run goes: every second in one part, replayed steps as lost."""
 
 import json
 import time

@@ -13,6 +13,7 @@ from radmae_jax.evaluate.report.archive import Facts, read_facts
 from radmae_jax.evaluate.report.charts import bar, whisker
 from radmae_jax.evaluate.report.examples import Examples, examples_of
 from radmae_jax.evaluate.report.gather import Found, gather
+from radmae_jax.evaluate.report.growth import outer_of
 from radmae_jax.evaluate.report.pictures import icon, scale
 from radmae_jax.evaluate.report.provenance import origin_of, versions
 from radmae_jax.evaluate.report.summary import people, sentences, tiles, verdict
@@ -122,6 +123,6 @@ def _environment() -> Environment:
     environment.filters.update(filters)
     environment.globals.update(
         bar=bar, named=words.named, whisker=whisker, count=words.count, data=data, study_charts=study, task_words=tasks,
-        training=training, origin_of=origin_of, people=people, verdict=verdict,
+        outer_of=outer_of, training=training, origin_of=origin_of, people=people, verdict=verdict,
     )  # fmt: skip
     return environment

@@ -17,6 +17,7 @@ def add_report(commands: Any) -> None:
 
 def _report(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.evaluate.report.page import make_page
+    from radmae_jax.evaluate.report.words import count
 
     page = make_page(options.workdir, images=not options.no_images)
     out = options.out or options.workdir / "report.html"
@@ -30,7 +31,8 @@ def _report(options: argparse.Namespace, rest: list[str]) -> int:
     for problem in page.problems:
         print(f"  {problem}")
     print(
-        f"{out}: {page.runs} runs, {page.studies} studies, {page.tasks} tasks, {page.examples} examples; "
+        f"{out}: {count(page.runs, 'run')}, {count(page.studies, 'study', 'studies')}, {count(page.tasks, 'task')}, "
+        f"{count(page.examples, 'example')}; "
         f"{written / 1e6:.1f} MB, to be opened in a browser"
     )
     return 0

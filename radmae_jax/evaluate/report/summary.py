@@ -6,6 +6,7 @@ from radmae_jax.data.separation import unknown_of
 from radmae_jax.evaluate.report.archive import Facts
 from radmae_jax.evaluate.report.data import Binning
 from radmae_jax.evaluate.report.gather import Found, Study
+from radmae_jax.evaluate.report.growth import grown_from, outermost, totals
 from radmae_jax.evaluate.report.tasks import Task
 from radmae_jax.evaluate.report.training import validation_of
 from radmae_jax.evaluate.report.words import count, figure, level_of, listed, percent, points, probability, share
@@ -16,7 +17,9 @@ _MOST = 6  # labels or comparisons that are said one by one
 
 def sentences(found: Found, archives: list[Facts], binnings: list[Binning], tasks: list[Task]) -> list[str]:
     """The findings, a sentence or two of each kind; kinds of which nothing is there are left out."""
-    said = [*map(_archive, archives), *map(_binning, binnings[:1])]
+    before = grown_from(found.runs)
+    said = [_archive(facts, inside, before) for facts, inside in outermost(archives)]
+    said += map(_binning, binnings[:1])
     said += _pretraining(found)
     if tasks:
         said += _tasks(tasks)
@@ -36,7 +39,7 @@ def tiles(archives: list[Facts], binnings: list[Binning], tasks: list[Task]) -> 
     """Figures to see at once: name, figure, and a few words below it."""
     found = []
     if archives:
-        images, patients = sum(len(f.manifest) for f in archives), sum(f.patients for f in archives)
+        images, patients = totals(archives)
         known = not any(facts.numbers.none for facts in archives)
         found.append(("Images", f"{images:,}", f"of {people(patients, known)}"))
     if binnings:
@@ -52,7 +55,12 @@ def tiles(archives: list[Facts], binnings: list[Binning], tasks: list[Task]) -> 
     return found
 
 
-def _archive(facts: Facts) -> str:
+def _archive(facts: Facts, inside: list[Facts], before: set[str]) -> str:
+    """One archive, with those that it contains.
+
+    Args:
+      before: hashes of manifests that runs trained on before they went on with another.
+    """
     regions = f" of {count(len(facts.region.values), 'body region')}" if facts.region.values else ""
     heights, widths = facts.manifest.heights, facts.manifest.widths
     different = len(set(zip(heights.tolist(), widths.tolist(), strict=True)))
@@ -63,7 +71,21 @@ def _archive(facts: Facts) -> str:
     )
     unknown = unknown_of(facts.numbers)
     also = f" {unknown[:1].upper()}{unknown[1:]}." if unknown else ""
-    return f"The archive holds {images}, in {count(different, 'size')}.{refused}{also}"
+    return f"The archive holds {images}, in {count(different, 'size')}.{_contents(inside, before)}{refused}{also}"
+
+
+def _contents(inside: list[Facts], before: set[str]) -> str:
+    """How much of an archive others hold that it contains, and that it grew where a run says so."""
+    said = ""
+    for grew in (True, False):
+        held = [
+            f"{count(len(one.manifest), 'radiograph')} of {people(one.patients, not one.numbers.none)} ({one.name})"
+            for one in inside
+            if (one.manifest.hash in before) == grew
+        ]
+        if held:
+            said += f" It {'grew from' if grew else 'contains'} {listed(held)}."
+    return said
 
 
 def people(number: int, known: bool) -> str:
@@ -79,7 +101,7 @@ def verdict(report: dict[str, Any]) -> str:
         return "separation is not proven"
     without = report.get("images_without_number")
     return (
-        f"separation is proven by patient numbers, and unknown for {without:,} images"
+        f"separation is proven by patient numbers, and unknown for {count(without, 'image')}"
         if without
         else ("separation is proven")
     )

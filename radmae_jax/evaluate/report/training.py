@@ -12,6 +12,7 @@ from radmae_jax.evaluate.report.history import History
 from radmae_jax.evaluate.report.pictures import sheet
 from radmae_jax.evaluate.report.words import TIMES, count, figure, listed
 from radmae_jax.model.size import encoder_size
+from radmae_jax.train.origin import words_after_name
 
 _RAW = 400  # points of the loss of single steps
 _SMOOTH = 40  # stretches that the smoothed loss is the mean of
@@ -82,7 +83,7 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
     elif run.kind == "classify":
         facts.append(("Began with", "random weights"))
     if run.continued:
-        facts.append(("Continues", "; ".join(map(str, run.continued.get("summary", ()))) or "another run"))
+        facts.append(("Continues", f"another run {words_after_name(run.continued)}".strip()))
     before = " in all, those of the run that it continues counted" if run.continued else ""
     facts.append(("Trained for", f"{count(history.steps, 'step')}, {count(history.epochs, 'epoch')}{before}"))
     own = ", in this run" if run.continued else ""
