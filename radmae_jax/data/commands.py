@@ -152,6 +152,7 @@ def _split(options: argparse.Namespace, rest: list[str]) -> int:
         known = f"proven by patient keys{' and pixels' if hashed else ''}: {known}"
     figures = {"split": str(path), "hash": split.hash, "images": images, "patients": patients}
     figures |= {"from": split.origin, "separation": known, "without_patient_number": numbers.without}
+    figures |= {"unknown_images": numbers.unknown}
     write_figures(options.json, figures | more)
     print(f"{path}: " + ", ".join(f"{side} {count:,}" for side, count in images.items()) + " images")
     what = "studies or files (no image has a patient number)" if numbers.none else "patients"

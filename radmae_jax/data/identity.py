@@ -12,6 +12,9 @@ SALT_BYTES = 32
 # What stands for the patient: its PatientID and who issued it, the PatientID alone, a labels file's `patient`, or,
 # where there is no number of the patient, the study or the file.
 PATIENT_SOURCES = ("issuer", "id", "labels", "study", "file")
+PLACEHOLDERS = (
+    "anon", "anonymous", "anonymized", "anonymised", "deidentified", "unknown", "none", "patient", "removed", "0",
+)  # fmt: skip
 NO_NUMBER = ("study", "file")  # of them, those under which one person may look like several
 
 
@@ -50,6 +53,12 @@ def keys(identity: Identity, path: str, salt: bytes) -> Keys:
 def patient_key(issuer: str, patient_id: str, salt: bytes) -> str:
     """The key of (issuer, PatientID): the same number from two hospitals is two people."""
     return _keyed(salt, "patient", issuer, patient_id)
+
+
+def placeholder_keys(salt: bytes) -> frozenset[str]:
+    """The keys of PatientIDs that anonymization puts for many people, without an issuer."""
+    spelled = (text for word in PLACEHOLDERS for text in (word, word.upper(), word.capitalize()))
+    return frozenset(patient_key("", text, salt) for text in spelled)
 
 
 def study_key(study_uid: str, salt: bytes) -> str:

@@ -11,7 +11,7 @@ from radmae_jax.data.index_labels import LabelCounts
 from radmae_jax.data.label_file import Labels
 from radmae_jax.data.manifest import COLUMNS
 from radmae_jax.data.manifest_changes import Changes, lines_of_changes
-from radmae_jax.data.separation import PatientNumbers, stand_ins, unknown_of
+from radmae_jax.data.separation import numbers_of, stand_ins, unknown_of
 
 _MANY, _LARGE = 0.1, 20  # share of the images and number of them above which one patient may be a placeholder
 # Paths: they go to the terminal of the user whose files they are, and not into JSON, which is passed on.
@@ -119,7 +119,7 @@ def lines_of(summary: IndexSummary, manifest: Path) -> list[str]:
     """What `radmae index` prints."""
     s = summary
     bad = f" in {manifest}.quarantine.parquet" if s.bad else ""
-    none = PatientNumbers(s.images, s.without_patient_id).none
+    none = numbers_of(_sources(s)).none
     people = f"unknown patients ({s.patients:,} studies or files)" if none else f"{s.patients:,} patients"
     lines = [f"{s.images:,} images of {people} in {manifest}; {s.bad:,} bad files{bad} ({s.seconds:.1f} s)"]
     lines += [f"  {reason}: {count:,}" for reason, count in sorted(s.reasons.items())]
@@ -138,13 +138,14 @@ def _patients(s: IndexSummary) -> list[str]:
         return []
     by = ", ".join(f"{_SOURCES[name]} {count:,}" for name, count in s.patient_sources.items())
     lines = [f"{s.studies:,} studies; images by what stands for their patient: {by}"]
-    numbers = PatientNumbers(s.images, s.without_patient_id)
+    numbers = numbers_of(_sources(s))
     if s.without_patient_id:
-        sources = [name for name in NO_NUMBER for _ in range(s.patient_sources.get(name, 0))]
         lines.append(
             f"warning: {s.without_patient_id:,} of {s.images:,} images have no patient number; what stands for it: "
-            f"{stand_ins(sources)}; {unknown_of(numbers)}"
+            f"{stand_ins(_sources(s))}; {unknown_of(numbers)}"
         )
+    elif numbers.mixed:
+        lines.append(f"warning: {unknown_of(numbers)}")
     if numbers.none:
         return lines
     lines.append(f"the patient with the most images has {s.largest_patient:,}")
@@ -154,6 +155,11 @@ def _patients(s: IndexSummary) -> list[str]:
             "such as ANONYMOUS, for many people"
         )
     return lines
+
+
+def _sources(s: IndexSummary) -> list[str]:
+    """What stands for the patient, of every image."""
+    return list(Counter(s.patient_sources).elements())
 
 
 def _duplicates(s: IndexSummary) -> list[str]:
@@ -200,9 +206,25 @@ def _labels(s: IndexSummary) -> list[str]:
         lines.append("  every image found a row")
     lines += [f"  {text}" for text in counts.proposals]
     if counts.patients_missing:
+        own = "" if counts.united else " and keep an identity of their own"
         lines.append(
-            f"  warning: {counts.patients_missing:,} images have no patient in the labels file and keep an identity of "
-            "their own (--allow-missing-patients)"
+            f"  warning: {counts.patients_missing:,} images have no patient in the labels file{own} "
+            "(--allow-missing-patients)"
+        )
+    if counts.united:
+        lines.append(
+            f"  {counts.united:,} of them have a PatientID that the labels file puts with one of its patients "
+            "elsewhere, and take that patient"
+        )
+    if counts.merged:
+        lines.append(
+            f"  warning: {counts.merged:,} DICOM patients are merged into {counts.merged_into:,} patients of the "
+            "labels file"
+        )
+    if counts.placeholders:
+        lines.append(
+            f"  warning: {counts.placeholders:,} DICOM patients are taken for placeholders of many people, whom the "
+            "labels file tells apart"
         )
     return lines
 

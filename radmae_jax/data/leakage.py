@@ -40,12 +40,14 @@ class Leakage:
     shared_patients: int | None  # of them on the test side; likewise
     shared_images: int | None  # likewise, by their pixels; None where those of some are not known
     said: str
-    images_without_number: int = 0  # of the manifest: a study or a file stands for their patient
+    # Of the manifest, images whose patient may have another key elsewhere, see separation.PatientNumbers: without a
+    # number, or with one of another origin.
+    images_without_number: int = 0
     test_images_without_number: int = 0
 
     @property
     def patients_known(self) -> bool:
-        """Whether every image has a patient number, so that what is said of patients is said of all."""
+        """Whether the patients of all images can be compared, so that what is said of patients is said of all."""
         return self.patients_on_two_sides is not None and not self.images_without_number
 
 
@@ -101,7 +103,7 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
 
     def found(pretraining: str, patients: int | None, shared: int | None, images: int | None, said: str) -> Leakage:
         straddling = 0 if hashed_all else None
-        counts = numbers.without, numbers.test_without
+        counts = numbers.unknown, numbers.test_unknown
         if numbers.none:  # keys of studies or files are no patients
             return Leakage(None, straddling, pretraining, None, None, images, said, *counts)
         return Leakage(0, straddling, pretraining, patients, shared, images, said, *counts)

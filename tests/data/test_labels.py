@@ -9,13 +9,14 @@ import pytest
 from pydicom import dcmread
 
 from radmae_jax.cli import main
-from radmae_jax.data.identity import Identity, instance_key, study_key
+from radmae_jax.data.identity import Identity, instance_key, patient_key, placeholder_keys, study_key
 from radmae_jax.data.images import inspect
 from radmae_jax.data.index import index
 from radmae_jax.data.index_summary import lines_of
 from radmae_jax.data.label_file import image_keys, join_labels, near_misses, read_labels
 from radmae_jax.data.label_keys import KEYS, LabelKey, key_of_cell, key_of_image, parse_key
 from radmae_jax.data.manifest import read_manifest
+from radmae_jax.data.patient_fit import Fit, compare
 
 SALT = bytes(range(32))
 PATHS = ("p1/s1/1.dcm", "p1/s1/2.dcm", "p2/s2/1.2.840.7", "p2/s3/a.png", "p2/s3/b.png")
@@ -261,26 +262,27 @@ def test_index_joins_prints_and_keeps_its_journal(run, tmp_path):
     assert b"1.9.0" not in journal.read_bytes()
 
     # A patient column that covers some images.
-    rows = "path,patient,a\n0.dcm,9,x\n1.dcm,nan,x\n2.dcm,9,Y\n3.dcm,8,y\ngone.dcm,8,y\nbad.dcm,8,y\n"
+    rows = "path,patient,a\n0.dcm,9,x\n1.dcm,nan,x\n2.dcm,9,Y\n3.dcm,9,y\ngone.dcm,8,y\nbad.dcm,8,y\n"
     code, said = run(rows)
     assert code == 2 and not manifest.exists() and journal.read_bytes() == read
     assert "column patient covers 3 of 5 images; 2 have none, the first is '1.dcm'" in said.err
     assert "--allow-missing-patients" in said.err
     code, said = run(rows, "--allow-missing-patients")
     assert code == 0 and not journal.exists()
-    assert read_manifest(manifest).patient_sources == ["labels", "id", "labels", "labels", "file"]
+    assert read_manifest(manifest).patient_sources == ["labels"] * 4 + ["file"]  # all of P-77
     for line in (
-        "5 images of 4 patients",
+        "5 images of 2 patients",
         "6 files were read before and taken from the journal",
-        "images by what stands for their patient: PatientID 1, the labels file 3, the file 1",
+        "images by what stands for their patient: the labels file 4, the file 1",
         "warning: 1 of 5 images have no patient number; what stands for it: the file of 1; for 1 of 5 images",
-        "the patient with the most images has 2",
+        "the patient with the most images has 4",
         "no two images have equal pixels",
         "labels: a; 6 rows",
         "warning: column 'a' has values that differ only in case or spaces and stay different: 'Y' (1 rows) and 'y' (3",
         "2 rows found no image (1 of them name files of the quarantine); the first is on line 6: 'gone.dcm'",
         "1 of 5 images found no row; the first is record 4: 'e.png'",
-        "warning: 2 images have no patient in the labels file and keep an identity of their own",
+        "warning: 2 images have no patient in the labels file (--allow-missing-patients)",
+        "1 of them have a PatientID that the labels file puts with one of its patients elsewhere",
     ):
         assert line in said.out, line
     figures = json.loads((tmp_path / "i.json").read_text())
@@ -289,13 +291,38 @@ def test_index_joins_prints_and_keeps_its_journal(run, tmp_path):
     assert not any(text in json.dumps(figures) for text in (".dcm", ".png", "P-77"))
 
 
+def test_a_person_of_dicom_is_never_taken_apart(run, tmp_path):
+    rows = "path,patient\n0.dcm,9\n1.dcm,9\n2.dcm,8\n3.dcm,9\ne.png,7\n"
+    for options in ((), ("--allow-missing-patients",)):
+        code, said = run(rows, *options)
+        assert code == 2 and not (tmp_path / "m.parquet").exists()
+        assert "column patient takes 1 DICOM patients apart" in said.err and "P-77" not in said.err
+        assert "the first is record 2, '2.dcm', line 4. One person would look like several" in said.err
+
+
+def test_both_identities_of_each_image_are_compared():
+    def fit(own, given, placeholders=(), source="id"):
+        columns = {"patient": list(own), "patient_source": [source] * len(own)}
+        return compare(columns, [None if key == "-" else key for key in given], frozenset(placeholders))
+
+    assert fit("aabb", "xxyy") == Fit()
+    assert fit("aabb", "xyzz") == Fit(torn=1, first_torn=1) and fit("aabb", "xyzz", source="file") == Fit()
+    assert fit("aabbc", "xxxxz") == Fit(merged=2, merged_into=1)
+    assert fit("aaab", "x-xy") == Fit(united={1: "x"})
+    # A PatientID for many people is no person: by its name, or by how many the labels file finds there.
+    assert fit("aaab", "xy-z", ["a"]) == Fit(placeholders=1)
+    assert fit("a" * 21, "abcdefghijklmnopqrstu") == Fit(placeholders=1)
+    assert fit("a" * 20, "abcdefghijklmnopqrst") == Fit(torn=1, first_torn=1)
+    assert patient_key("", "ANONYMOUS", SALT) in placeholder_keys(SALT)
+
+
 @pytest.mark.parametrize(
     ("key", "labels", "values"),
     [
         ("sop_uid", "SOPInstanceUID,a\n1.9.1,x\n1.9.3,y\n1.9.8,z\n", [None, "x", None, "y", None]),
         ("sop_uid=dicom_id", "dicom_id,a\n1.9.0,x\n", ["x", None, None, None, None]),
         ("study", "StudyInstanceUID,a\n1.2.1,x\n1.2.9,y\n", [None, None, "x", "x", None]),
-        ("stem", "image_id,a,patient\n0,x,1\n1,x,1\n2,,1\n3,x,2\ne,y,3\n", ["x", "x", None, "x", "y"]),
+        ("stem", "image_id,a,patient\n0,x,1\n1,x,1\n2,,1\n3,x,1\ne,y,3\n", ["x", "x", None, "x", "y"]),
     ],
 )
 def test_index_joins_by_each_key(key, labels, values, run, tmp_path):
