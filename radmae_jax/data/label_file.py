@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from radmae_jax.data.identifying import holds_uids, identifies, mostly_distinct
 from radmae_jax.data.identity import instance_key, patient_key, study_key
 from radmae_jax.data.label_keys import HASHED, KEYS, PATH, LabelKey, key_column, key_of_cell, key_of_image
 from radmae_jax.data.label_values import check_identifiers, check_labels
@@ -14,19 +15,6 @@ from radmae_jax.data.tables import Table, find_column, is_no_identifier, is_unkn
 
 OVERRIDES = ("region", "view", "patient", "study")  # manifest columns that a labels file may replace
 IDENTITY = ("patient", "study")  # of them, those that are hashed; their names are found in any case
-# Columns that identify people by their names. They never become labels: a manifest holds no identifiers.
-PATIENT_NAMES = ("patient_id", "subject_id", "subject", "pid", "mrn", "patient_name", "patient_number")
-STUDY_NAMES = ("study_id", "study_uid", "StudyInstanceUID", "accession_number")
-OTHER_NAMES = (
-    "SOPInstanceUID",
-    "sop_uid",
-    "SeriesInstanceUID",
-    "birth_date",
-    "PatientBirthDate",
-    "date_of_birth",
-    "dob",
-)
-
 _UID = re.compile(r"[0-9]+(\.[0-9]+){3,}$")
 
 
@@ -84,6 +72,11 @@ def read_labels(path: Path, salt: bytes, key: LabelKey = PATH) -> Labels:
         else:
             remarks += check_labels(table, column)
             values[name] = ["" if is_unknown(text) else text for text in texts]
+            if name not in OVERRIDES and mostly_distinct(values[name]):
+                remarks.append(
+                    f"column {column!r} has {len(set(values[name]) - {''}):,} values in {len(texts):,} rows: it may "
+                    "identify images or people, and enters the manifest as it is"
+                )
     rows = [{name: column[row] for name, column in values.items()} for row in range(len(keys))]
     return Labels(
         table.name, key.kind, tuple(values), keys, cells, table.lines, rows, (*table.ignored, *ignored),
@@ -205,10 +198,14 @@ def _ignored(table: Table, keyed_by: str, names: dict[str, str]) -> tuple[tuple[
     """Columns that become no labels, and remarks on those whose user may have meant something."""
     measured = [column for column, name in names.items() if name in COLUMNS.names and name not in OVERRIDES]
     remarks, identifiers = [], []
-    for what, known in (("patient", PATIENT_NAMES), ("study", STUDY_NAMES), ("", OTHER_NAMES)):
-        for column in find_column(tuple(names), known):
+    for column, name in names.items():
+        what = None if name in COLUMNS.names else identifies(column)
+        if what is not None:
             identifiers.append(column)
             use = f"; name it {what!r} to use it as the {what}" if what and what not in names.values() else ""
             if use or simple(column) != simple(keyed_by):
-                remarks.append(f"column {column!r} identifies people and becomes no label{use}")
+                remarks.append(f"column {column!r} identifies people or images and becomes no label{use}")
+        elif name not in IDENTITY and holds_uids(table.column(column)):
+            identifiers.append(column)
+            remarks.append(f"column {column!r} has UIDs, as DICOM has, and becomes no label")
     return tuple(column for column in names if column in measured or column in identifiers), remarks

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from radmae_jax.data.identifying import PATIENT_NAMES, STUDY_NAMES
 from radmae_jax.data.identity import patient_key, study_key
-from radmae_jax.data.label_file import PATIENT_NAMES, image_keys
+from radmae_jax.data.label_file import image_keys
 from radmae_jax.data.label_keys import KEYS, LabelKey, key_column, key_of_cell
 from radmae_jax.data.label_values import check_identifiers
 from radmae_jax.data.manifest import Manifest
@@ -26,7 +27,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "test": ("test", "testing", "tst", "te", "holdout", "heldout", "test set"),
 }  # fmt: skip
 FILE_KEYS = ("path", "name", "stem", "patient", "study")
-_USUAL = {"patient": ("patient", *PATIENT_NAMES), "study": (*KEYS["study"], "study_id")}
+_USUAL = {"patient": ("patient", *PATIENT_NAMES), "study": (*KEYS["study"], *STUDY_NAMES)}
 _SHOWN = 12  # values that a message lists
 
 

@@ -93,6 +93,11 @@ def test_rows_find_images_by_instance_and_study(tmp_path):
             "column 'patient' has a whole number on line 2 and .* on line 4",
         ),
         ("path", "path,patient\nx,1.23457E+11\n", "line 2: column 'patient' has a number that a spreadsheet rounded"),
+        ("path", "path;patient\nx;7\ny;7,0\n", "column 'patient' has a whole number on line 2 and .* on line 3"),
+        ("path", 'path,patient\nx,7\ny,"7,0"\n', "column 'patient' has a whole number on line 2"),
+        ("path", "path;patient\nx;1,23457E+11\n", "line 2: column 'patient' has a number that a spreadsheet rounded"),
+        ("path", 'path,a\nx,0\ny,"0,0"\n', "two texts of one number"),
+        ("path", "path;a\nx;1,5E+1\ny;15\n", "two texts of one number"),
         ("path", "path,Patient,patient\nx,1,1\n", "columns Patient, patient would all be the patient"),
     ],
 )
@@ -122,7 +127,50 @@ def test_identifiers_under_other_names_become_no_labels(tmp_path):
     labels = labels_of(tmp_path, "path,Patient ID,study_id,SOPInstanceUID,height,Unnamed: 3,a\nx,P1,S1,1.2,9,0,1\n")
     assert labels.columns == ("a",) and "P1" not in repr(labels.rows)
     assert labels.ignored == ("Unnamed: 3", "Patient ID", "study_id", "SOPInstanceUID", "height")
-    assert "column 'Patient ID' identifies people and becomes no label; name it 'patient'" in labels.remarks[0]
+    assert (
+        "column 'Patient ID' identifies people or images and becomes no label; name it 'patient'" in labels.remarks[0]
+    )
+
+
+IDENTIFYING = (
+    "PatientBirth,PatientBirthYear,PatID,pat_id,PatientsName,Patient's Name,Name,patient.id,patient/id,PatientKey,"
+    "Patient (hash),person_id,case_id,anon_id,mrn_number,accession,Patientennummer,Geburtsdatum,StudyDate,series_uid,"
+    "SeriesUID,image_uid,Accession Number,MRN,pid,DOB,Date of Birth,Last Name,Study Instance UID,exam_no,date,SOP UID"
+)
+LABELS = (
+    "patient_age,patient_sex,patient_position,Patient Age,Patient Gender,pleural_fluid,birth_weight,pathology,case,"
+    "Follow-up #,Finding Labels,patella,class_name,dose,label_id,up_to_date,image,PatientSize"
+)
+
+
+def test_columns_that_identify_are_found_by_any_spelling_and_labels_stay(tmp_path):
+    labels = labels_of(tmp_path, f"path,{IDENTIFYING},{LABELS}\nx{',1' * 50}\n")
+    assert labels.ignored == tuple(IDENTIFYING.split(",")) and labels.columns == tuple(LABELS.split(","))
+    assert len(labels.remarks) == 32 and "column 'PatID' identifies people or images" in "\n".join(labels.remarks)
+    labels = labels_of(tmp_path, "name,path,a\nx,u/x,1\n", "name")
+    assert labels.columns == ("a",)
+
+
+def test_values_that_identify_are_found(tmp_path):
+    uids = labels_of(tmp_path, "path,where,version,a\nx,1.2.840.10008.1,1.2.3,1\ny,?,1.2.4,2\n")
+    assert uids.ignored == ("where",) and uids.remarks == (
+        "column 'where' has UIDs, as DICOM has, and becomes no label",
+    )
+    rows = "".join(f"{n},P{n},{n / 7},{n % 3},{n if n < 30 else 0}a\n" for n in range(40))
+    labels = labels_of(tmp_path, f"path,a,measured,class,b\n{rows}")
+    assert labels.remarks == (
+        "column 'a' has 40 values in 40 rows: it may identify images or people, and enters the manifest as it is",
+    )
+    few = labels_of(tmp_path, "path,a\n" + "".join(f"{n},P{n}\n" for n in range(20)))
+    assert few.remarks == ()
+
+
+def test_leading_zeros_of_patients_are_remarked_on(tmp_path):
+    labels = labels_of(tmp_path, "path,patient\nx,1\ny,001\nz,12\n")
+    assert labels.remarks == (
+        "column 'patient': 2 identifiers differ only in leading zeros from another one, and stay different patients",
+    )
+    assert len({row["patient"] for row in labels.rows}) == 3
 
 
 def test_spellings_are_remarked_on_and_kept(tmp_path):
@@ -130,7 +178,7 @@ def test_spellings_are_remarked_on_and_kept(tmp_path):
     remarks = "\n".join(labels.remarks)
     assert "'Yes' (1 rows) and 'yes' (2 rows); 'lower  leg' (1 rows) and 'lower leg' (1 rows)" in remarks
     assert "column 'patient': 2 identifiers differ only in case" in remarks
-    assert "column 'patient': 1 of 5 identifiers end with .0" in remarks and "X" not in remarks
+    assert "column 'patient': 1 of 5 identifiers end with .0 or ,0" in remarks and "X" not in remarks
     assert [row["a"] for row in labels.rows][:2] == ["yes", "Yes"]
 
 
