@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from radmae_jax.data.manifest import PIXEL_HASH, Manifest, read_with_facts, write_atomically
+from radmae_jax.data.patient_keys import compare_keys
 from radmae_jax.data.separation import patient_numbers, separation
 from radmae_jax.data.splits import LeakageError, Split
 
@@ -101,9 +102,10 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
     hashed_all = None not in manifest.pixel_hashes
     sides = separation(numbers, hashed_all)
 
+    counts = numbers.unknown, numbers.test_unknown
+
     def found(pretraining: str, patients: int | None, shared: int | None, images: int | None, said: str) -> Leakage:
         straddling = 0 if hashed_all else None
-        counts = numbers.unknown, numbers.test_unknown
         if numbers.none:  # keys of studies or files are no patients
             return Leakage(None, straddling, pretraining, None, None, images, said, *counts)
         return Leakage(0, straddling, pretraining, patients, shared, images, said, *counts)
@@ -125,20 +127,39 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
     shared = 0 if hashed else None
     no_image = f"none of the {len(seen.images):,} images seen has the pixels of a test image"
     images_too = "" if hashed else "; the pixels of some images are not known"
-    whole = "trained with or chosen by, pre-training included," if given else "trained with or chosen by"
+    trained = "trained with or chosen by, pre-training included" if given else "trained with or chosen by"
     if numbers.none:
-        said = f"{sides}; whether a patient that was {whole} is a test patient is unknown too; {no_image}{images_too}"
+        said = f"{sides}; whether a patient that was {trained} is a test patient is unknown too; {no_image}{images_too}"
         return found("unproven" if given else "none", None, None, shared, said)
-    if seen.keys == {_key(manifest)}:
-        images_too = "" if hashed else " (some images were indexed without pixels, so only patients were compared)"
-        whole += " (studies and files that stand for one included)" if numbers.partial else ""
-        said = f"{sides}; none of the {len(seen.patients):,} patients that were {whole} is a test patient{images_too}"
-        return found("proven" if given else "none", len(seen.patients), 0, shared, said)
+    compared = compare_keys(_key(manifest), seen.keys)
+    if not compared.numbers:
+        why = "identifiers" if compared.salt else "a salt, or identifiers,"
+        said = (
+            f"{sides}; patients of pre-training are keyed by {why} other than those of this manifest and cannot be "
+            f"compared; {no_image}{images_too}"
+        )
+        return found("unproven", len(seen.patients), None, shared, said)
+    images_too = "" if hashed else " (some images were indexed without pixels, so only patients were compared)"
+    stand_in = " (studies and files that stand for one included)" if numbers.without else ""
     said = (
-        f"{sides}; patients of pre-training are keyed otherwise (by another salt, or other identifiers) and cannot be "
-        f"compared; {no_image}{images_too}"
+        f"{sides}. {len(seen.patients):,} patients{stand_in} were {trained}. None of them is a test patient{images_too}"
     )
-    return found("unproven", len(seen.patients), None, shared, said)
+    if compared.unseen or compared.extra:
+        uncompared = [source in compared.unseen for source in manifest.patient_sources]
+        of_test = sum(uncompared[record] for record in test)
+        counts = max(counts[0], sum(uncompared)), max(counts[1], of_test)
+        if compared.unseen:
+            said += (
+                f". For {of_test:,} of {len(test):,} test images that is unknown, as what stands for their patient "
+                f"({', '.join(sorted(compared.unseen))}) stands for none of those"
+            )
+        if compared.extra:
+            said += (
+                f". It is unknown of images seen for whose patient {' or '.join(sorted(compared.extra))} stands, as "
+                "none here is keyed so"
+            )
+    proven = "proven" if not compared.extra or counts[0] else "unproven"
+    return found(proven if given else "none", len(seen.patients), 0, shared, said)
 
 
 def _key(manifest: Manifest) -> str:

@@ -71,7 +71,7 @@ def test_all_with_a_number_is_as_before(manifest):
     split = make_split(images, fractions=(0.6, 0.2, 0.2))
     found = prove(images, split, seen_of(images, split.records("train")), given=True)
     assert found.pretraining == "proven" and found.patients_known and found.images_without_number == 0
-    assert found.said.startswith("no patient and no image is in two splits; none of the 6 patients")
+    assert found.said.startswith("no patient and no image is in two splits. 6 patients were trained")
     assert patient_numbers(images) == PatientNumbers(10, 0) and unknown_of(PatientNumbers(10, 0)) == ""
     assert "some were indexed without pixels" in separation(PatientNumbers(10, 0), pixels_known=False)
     assert not replace(PatientNumbers(0, 0)).none  # of no image nothing is unknown
