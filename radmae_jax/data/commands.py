@@ -106,11 +106,11 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
     )
     write_figures(options.json, summary.to_json())
     print("\n".join(lines_of(summary, target)))
-    if summary.changes and _default_split(target).exists():
-        print(
-            f"{_default_split(target)} is of the manifest before; `radmae split {target} NEW --keep "
-            f"{_default_split(target)}` deals its new patients"
-        )
+    old = _default_split(target)
+    if summary.changes and old.exists() and summary.changes.all_patients:
+        print(f"{old} is of the manifest before, whose patients had other keys: it fits no more, split anew")
+    elif summary.changes and old.exists():
+        print(f"{old} is of the manifest before; `radmae split {target} NEW --keep {old}` deals its new patients")
     if summary.over_limit:
         print(f"bad files are {summary.bad_share:.1%} of all, above --max-bad {options.max_bad:.1%}", file=sys.stderr)
         return _TOO_MANY_BAD

@@ -10,12 +10,21 @@ from radmae_jax.data.identity import NO_NUMBER, PATIENT_SOURCES
 from radmae_jax.data.index_labels import LabelCounts
 from radmae_jax.data.label_file import Labels
 from radmae_jax.data.manifest import COLUMNS
-from radmae_jax.data.manifest_changes import Changes, lines_of_changes
+from radmae_jax.data.manifest_changes import Changes, line_of_move, lines_of_changes
 from radmae_jax.data.separation import numbers_of, stand_ins, unknown_of
 
 _MANY, _LARGE = 0.1, 20  # share of the images and number of them above which one patient may be a placeholder
 # Paths: they go to the terminal of the user whose files they are, and not into JSON, which is passed on.
-_TERMINAL = ("first_row_text", "first_image_text", "proposals", "first_added", "first_removed", "first_changed")
+_TERMINAL = (
+    "first_row_text",
+    "first_image_text",
+    "proposals",
+    "first_added",
+    "first_removed",
+    "first_changed",
+    "moved_from",
+    "moved_to",
+)
 _SOURCES = {
     "issuer": "PatientID and its issuer",
     "id": "PatientID",
@@ -130,6 +139,8 @@ def lines_of(summary: IndexSummary, manifest: Path) -> list[str]:
     lines += [*_patients(s), *_duplicates(s), *_labels(s)]
     if s.changes:
         lines += ["replaced the manifest that was there:", *(f"  {line}" for line in lines_of_changes(s.changes))]
+    elif s.changes.moved_from:
+        lines.append(line_of_move(s.changes))
     return lines
 
 
