@@ -119,7 +119,7 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _split(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.data.manifest import read_manifest
-    from radmae_jax.data.separation import patient_numbers, separation
+    from radmae_jax.data.separation import claim, empty_splits, patient_numbers
     from radmae_jax.data.splits import FRACTIONS, SIDES, make_split, read_split, write_split
 
     _check_together(options)
@@ -144,21 +144,18 @@ def _split(options: argparse.Namespace, rest: list[str]) -> int:
     images = {side: len(found) for side, found in records.items()}
     patients = {side: len({manifest.patients[r] for r in found.tolist()}) for side, found in records.items()}
     numbers = patient_numbers(manifest, split)
-    hashed = None not in manifest.pixel_hashes
-    known = separation(numbers, hashed)
-    if numbers.none:
-        known = f"unknown: {known}"
-    elif not numbers.partial:
-        known = f"proven by patient keys{' and pixels' if hashed else ''}: {known}"
+    known, empty = claim(manifest, split), empty_splits(split)
     figures = {"split": str(path), "hash": split.hash, "images": images, "patients": patients}
     figures |= {"from": split.origin, "separation": known, "without_patient_number": numbers.without}
-    figures |= {"unknown_images": numbers.unknown}
+    figures |= {"unknown_images": numbers.unknown, "empty": empty}
     write_figures(options.json, figures | more)
     print(f"{path}: " + ", ".join(f"{side} {count:,}" for side, count in images.items()) + " images")
     what = "studies or files (no image has a patient number)" if numbers.none else "patients"
     print(f"of {what}: " + ", ".join(f"{side} {count:,}" for side, count in patients.items()))
     for line in lines:
         print(line)
+    if empty:
+        print(f"warning: no image is in the {' and the '.join(empty)} split")
     print(f"separation: {known}")
     return 0
 
@@ -182,17 +179,26 @@ def _check_together(options: argparse.Namespace) -> None:
 
 def _kept(options: argparse.Namespace, manifest: Any, fractions: Any) -> tuple[Any, list[str], dict[str, Any]]:
     from radmae_jax.data.kept_split import keep_split
+    from radmae_jax.data.separation import patient_numbers
     from radmae_jax.data.splits import read_assignment
 
     split, kept = keep_split(manifest, read_assignment(options.keep), fractions=fractions, seed=options.seed)
     new = ", ".join(f"{side} {count:,}" for side, count in kept.new.items())
-    lines = [
-        f"kept: {kept.kept:,} patients in the split that they had",
-        f"new: {kept.joined + kept.dealt:,} patients ({new}); {kept.joined:,} of them share an image with a kept one "
-        "and are in the same split",
-        f"gone: {kept.gone:,} patients of {options.keep.name} are not in the manifest; their split stays recorded",
-    ]
-    if kept.gone and kept.joined + kept.dealt:
+    none = patient_numbers(manifest).none
+    what = "studies or files" if none else "patients"
+    lines = [f"kept: {kept.kept:,} {what} stay in the split that they had"]
+    lines.append(f"new: {kept.joined + kept.dealt:,} {what} ({new})")
+    if kept.joined:
+        lines.append(f"  {kept.joined:,} of them share an image with kept {what} and are in the same split")
+    lines.append(
+        f"gone: {kept.gone:,} {what} of {options.keep.name} are not in the manifest, and it still has their split"
+    )
+    if kept.gone and kept.unnumbered:
+        lines.append(
+            f"warning: {kept.unnumbered:,} of the new are studies or files, as their images have no patient number: "
+            "renamed or moved files are gone and new at once, and may have changed their split"
+        )
+    if kept.gone and kept.joined + kept.dealt > kept.unnumbered:
         lines.append(
             "warning: where a labels file or a salt gave patients other keys, the same people are gone and new at once "
             "and may have changed their split"

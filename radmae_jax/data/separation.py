@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from radmae_jax.data.identity import NO_NUMBER
 from radmae_jax.data.manifest import Manifest
-from radmae_jax.data.splits import Split
+from radmae_jax.data.splits import SIDES, Split
 
 _HEADER = ("issuer", "id")  # numbers of DICOM; those of a labels file are other texts, so one person has two keys
 _FROM = {"labels": "the labels file", "header": "DICOM"}
@@ -107,6 +107,22 @@ def separation(numbers: PatientNumbers, pixels_known: bool) -> str:
         else ("no patient is in two splits (of images nobody knows: some were indexed without pixels)")
     )
     return f"{unknown_of(numbers)}; among all others {images}, by patient numbers" if numbers.partial else images
+
+
+def empty_splits(split: Split) -> list[str]:
+    """The splits without an image."""
+    return [side for side in SIDES if not len(split.records(side))]
+
+
+def claim(manifest: Manifest, split: Split) -> str:
+    """What `radmae split` says of a split that has been checked: unknown, proven, or nothing to separate."""
+    numbers, hashed = patient_numbers(manifest, split), None not in manifest.pixel_hashes
+    if len(empty_splits(split)) == len(SIDES) - 1:
+        return "nothing to separate, as all images are in one split"
+    known = separation(numbers, hashed)
+    if numbers.none:
+        return f"unknown: {known}"
+    return known if numbers.partial else f"proven by patient keys{' and pixels' if hashed else ''}: {known}"
 
 
 def stand_ins(sources: Sequence[str | None]) -> str:
