@@ -5,7 +5,9 @@ from typing import Any
 
 from radmae_jax.data.identity import NO_NUMBER, placeholder_keys
 from radmae_jax.data.label_file import Labels, image_keys, join_labels, near_misses, other_keys, refuse_no_match
+from radmae_jax.data.manifest import COLUMNS
 from radmae_jax.data.patient_fit import Fit, compare
+from radmae_jax.data.wording import counted
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,8 @@ class LabelCounts:
     files."""
 
     rows: int = 0  # of the labels file
+    columns: tuple[tuple[str, int, int], ...] = ()  # each with its different values and the images that have one
+    replaced: tuple[str, ...] = ()  # of them, those that the manifest has anyway
     rows_unmatched: int = 0  # without an image
     first_row: int = 0  # the line of the first of them
     first_row_text: str = ""  # its key, where that names a file and no person
@@ -79,8 +83,9 @@ def apply_labels(
     if fit.torn:
         row = labels.keys.index(images[fit.first_torn] or "")
         raise ValueError(
-            f"{labels.name}: column patient takes {fit.torn:,} DICOM patients apart, as images of one PatientID have "
-            f"several patients there; the first is record {fit.first_torn}, {paths[fit.first_torn]!r}, line "
+            f"{labels.name}: column patient takes {counted(fit.torn, 'DICOM patient')} apart, as images of one "
+            "PatientID have several patients there; the first is record "
+            f"{fit.first_torn}, {paths[fit.first_torn]!r}, line "
             f"{labels.lines[row]}. One person would look like several: correct the column, or remove it"
         )
     if fit.united:
@@ -91,6 +96,11 @@ def apply_labels(
     lost = [row for row in joined.unmatched if labels.keys[row] not in refused]
     return LabelCounts(
         rows=len(labels.keys),
+        columns=tuple(
+            (name, len(set(values) - {None}), len(values) - values.count(None))
+            for name, values in joined.columns.items()
+        ),
+        replaced=tuple(name for name in joined.columns if name in COLUMNS.names),
         rows_unmatched=len(joined.unmatched),
         first_row=labels.lines[joined.unmatched[0]] if joined.unmatched else 0,
         first_row_text=labels.cells[joined.unmatched[0]] if named else "",

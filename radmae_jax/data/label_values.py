@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 
 from radmae_jax.data.tables import Table, is_no_identifier, is_unknown
+from radmae_jax.data.wording import counted
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]{1,3})?$")
@@ -102,7 +103,7 @@ def _spellings(table: Table, column: str, first: dict[str, int]) -> list[str]:
         return []
     counts = Counter(table.column(column))
     shown = "; ".join(
-        " and ".join(f"{text!r} ({counts[text]:,} rows)" for text in sorted(texts)) for texts in alike[:_SHOWN]
+        " and ".join(f"{text!r} ({counted(counts[text], 'row')})" for text in sorted(texts)) for texts in alike[:_SHOWN]
     )
     more = f"; and {len(alike) - _SHOWN:,} more" if len(alike) > _SHOWN else ""
     return [f"column {column!r} has values that differ only in case or spaces and stay different: {shown}{more}"]

@@ -14,6 +14,7 @@ from radmae_jax.data.manifest import PIXEL_HASH, Manifest, read_with_facts, writ
 from radmae_jax.data.patient_keys import compare_keys
 from radmae_jax.data.separation import patient_numbers, separation
 from radmae_jax.data.splits import LeakageError, Split
+from radmae_jax.data.wording import counted
 
 FILE = "trained_on.parquet"  # in a work directory
 _SCHEMA = pa.schema([("patient", pa.string()), ("pixel_hash", pa.string())])
@@ -119,9 +120,9 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
     images = {h for h in (manifest.pixel_hashes[r] for r in test) if h is not None} & seen.images
     if patients or images:
         raise LeakageError(
-            f"{len(patients)} patients and {len(images)} images of the test side of {manifest.path.name} were trained "
-            "on already, by the pixels or the patients' keys: pre-train on the split that is tested on "
-            "(config.data.split)"
+            f"{counted(len(patients), 'patient')} and {counted(len(images), 'image')} of the test split of "
+            f"{manifest.path.name} were trained on already, by the pixels or the patients' keys: pre-train on the "
+            "split that is tested on (config.data.split)"
         )
     hashed = seen.hashed and all(manifest.pixel_hashes[r] is not None for r in test)
     shared = 0 if hashed else None
@@ -141,9 +142,8 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
         return found("unproven", len(seen.patients), None, shared, said)
     images_too = "" if hashed else " (some images were indexed without pixels, so only patients were compared)"
     stand_in = " (studies and files that stand for one included)" if numbers.without else ""
-    said = (
-        f"{sides}. {len(seen.patients):,} patients{stand_in} were {trained}. None of them is a test patient{images_too}"
-    )
+    were = counted(len(seen.patients), f"patient{stand_in} was", f"patients{stand_in} were")
+    said = f"{sides}. {were} {trained}. None of them is a test patient{images_too}"
     if compared.unseen or compared.extra:
         uncompared = [source in compared.unseen for source in manifest.patient_sources]
         of_test = sum(uncompared[record] for record in test)

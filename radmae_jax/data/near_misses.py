@@ -55,7 +55,9 @@ def propose(kind: str, cells: Sequence[str], paths: Sequence[str], sources: Sequ
         done |= hits.keys()
     rest = [(row, _all_changes(key)) for row, key in enumerate(keys) if row not in done]
     hits = _unique(rest, [_all_changes(image) for image in images], images)
-    found.append(("apart from several of these at once", "write the names in the file as the files have them", hits))
+    found.append(
+        ("if several of these were corrected at once", "write the names in the file as the files have them", hits)
+    )
     proposals = [
         Proposal(len(hits), how, cells[min(hits)], hits[min(hits)], advice) for how, advice, hits in found if hits
     ]

@@ -12,7 +12,10 @@ from radmae_jax.data.table_text import text_of
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 # Cells that hold no value, in every column, in any case. `None` counts as Python writes it; `none` is a value.
-UNKNOWN = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "unknown", "?", "-", "--", ".")
+UNKNOWN = (
+    "", "na", "n/a", "n.a.", "#n/a", "#n/a n/a", "<na>", "nan", "nat", "null", "#null!", "#value!", "#ref!", "1.#ind",
+    "-1.#ind", "unknown", "?", "-", "--", ".",
+)  # fmt: skip
 UNKNOWN_AS_WRITTEN = ("None",)
 _INDEX = re.compile(r"(Unnamed: [0-9]+(_level_[0-9]+)?(\.[0-9]+)*)?$")  # what pandas calls an index without a name
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?$', re.IGNORECASE)  # how a CSV for Excel names its delimiter

@@ -111,7 +111,7 @@ def test_the_command(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "kept: 30 patients" in text and "new: 20 patients (train " in text
     assert "warning: where a labels file or a salt gave patients other keys" in text
-    assert "gone: 10 patients of old.parquet are not in the manifest, and it still has their split" in text
+    assert "gone: 10 patients of old.parquet, not in the manifest; the new split file keeps their split" in text
     one, two = read_assignment(old), read_split(new, after)
     assert two.patients.items() >= one.patients.items() and len(two.patients) == 60
     assert (two.seed, two.fractions, two.origin) == (4, (0.5, 0.25, 0.25), f"keep {one.hash[:16]}")
@@ -155,7 +155,7 @@ def test_renamed_files_that_stand_for_patients_are_no_new_patients(tmp_path, cap
     grown = manifest_of(tmp_path, range(25), name="g", sources="file")
     assert main(["split", str(grown.path), new, "--keep", str(old)]) == 0
     said = capsys.readouterr().out
-    assert "kept: 20 studies or files stay in" in said and "new: 5 studies or files (train" in said
+    assert "kept: 20 studies or files, in the split of before" in said and "new: 5 studies or files (train" in said
     assert "share an image" not in said and "warning" not in said
     place = renamed.table.column_names.index("patient_source")
     sources = pa.array(["id"] * 19 + ["file"], pa.string())

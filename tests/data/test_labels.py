@@ -176,7 +176,7 @@ def test_leading_zeros_of_patients_are_remarked_on(tmp_path):
 def test_spellings_are_remarked_on_and_kept(tmp_path):
     labels = labels_of(tmp_path, "path,a,patient\n1,yes,x\n2,Yes,X\n3,yes,y\n4,lower leg,z\n5,lower  leg,9.0\n")
     remarks = "\n".join(labels.remarks)
-    assert "'Yes' (1 rows) and 'yes' (2 rows); 'lower  leg' (1 rows) and 'lower leg' (1 rows)" in remarks
+    assert "'Yes' (1 row) and 'yes' (2 rows); 'lower  leg' (1 row) and 'lower leg' (1 row)" in remarks
     assert "column 'patient': 2 identifiers differ only in case" in remarks
     assert "column 'patient': 1 of 5 identifiers end with .0 or ,0" in remarks and "X" not in remarks
     assert [row["a"] for row in labels.rows][:2] == ["yes", "Yes"]
@@ -216,7 +216,7 @@ def test_stems_of_cells_and_of_files():
         ("path", "p2 /s3/ a.png", "without regard to spaces"),
         ("path", "other/a.png", "by their file name alone, .*: --label-key name"),
         ("path", "other/a.jpg", "by their file name without its extension alone, .*: --label-key stem"),
-        ("path", "X:/Other/A%2Ejpg", "apart from several of these at once"),
+        ("path", "X:/Other/A%2Ejpg", "if several of these were corrected at once"),
         ("name", "a.jpg", "with another extension, .*: .*--label-key stem"),
         ("name", "A.PNG", "without regard to case"),
         ("name", "a%2Epng", "with %20 and the like decoded"),
@@ -320,13 +320,15 @@ def test_index_joins_prints_and_keeps_its_journal(run, tmp_path):
     assert read_manifest(manifest).patient_sources == ["labels"] * 4 + ["file"]  # all of P-77
     for line in (
         "5 images of 2 patients",
-        "6 files were read before and taken from the journal",
+        "6 files from the journal, read before",
         "images by what stands for their patient: the labels file 4, the file 1",
         "warning: 1 of 5 images have no patient number; what stands for it: the file of 1; for 1 of 5 images",
         "the patient with the most images has 4",
         "no two images have equal pixels",
-        "labels: a; 6 rows",
-        "warning: column 'a' has values that differ only in case or spaces and stay different: 'Y' (1 rows) and 'y' (3",
+        "labels: a; replaces patient; 6 rows",
+        "  a: 3 values, known for 4 of 5 images",
+        "  patient: 1 value, known for 4 of 5 images",
+        "warning: column 'a' has values that differ only in case or spaces and stay different: 'Y' (1 row) and 'y' (3",
         "2 rows found no image (1 of them name files of the quarantine); the first is on line 6: 'gone.dcm'",
         "1 of 5 images found no row; the first is record 4: 'e.png'",
         "warning: 2 images have no patient in the labels file (--allow-missing-patients)",
@@ -335,6 +337,8 @@ def test_index_joins_prints_and_keeps_its_journal(run, tmp_path):
         assert line in said.out, line
     figures = json.loads((tmp_path / "i.json").read_text())
     assert (figures["label_rows_unmatched"], figures["images_without_labels"]) == (2, 1)
+    assert figures["labels"]["columns"] == [["patient", 1, 4], ["a", 3, 4]]
+    assert figures["labels"]["replaced"] == ["patient"]
     assert figures["labels"]["first_row"] == 6 and figures["labels"]["patients_missing"] == 2
     assert not any(text in json.dumps(figures) for text in (".dcm", ".png", "P-77"))
 
@@ -344,8 +348,23 @@ def test_a_person_of_dicom_is_never_taken_apart(run, tmp_path):
     for options in ((), ("--allow-missing-patients",)):
         code, said = run(rows, *options)
         assert code == 2 and not (tmp_path / "m.parquet").exists()
-        assert "column patient takes 1 DICOM patients apart" in said.err and "P-77" not in said.err
+        assert "column patient takes 1 DICOM patient apart" in said.err and "P-77" not in said.err
         assert "the first is record 2, '2.dcm', line 4. One person would look like several" in said.err
+
+
+def test_a_file_of_replaced_columns_alone_says_what_it_replaces(run):
+    code, said = run(
+        "path,patient,region\n" + "".join(f"{n},5,hand\n" for n in ("0.dcm", "1.dcm", "2.dcm", "3.dcm", "e.png"))
+    )
+    assert code == 0 and "labels: no new column; replaces patient, region; 5 rows" in said.out
+    assert "  region: 1 value, known for 5 of 5 images" in said.out
+
+
+def test_an_option_whose_file_is_missing_is_named(run, tmp_path):
+    code, said = run("path,a\n0.dcm,x\n", "--salt-file", str(tmp_path / "none"))
+    assert code == 2 and f"--salt-file {tmp_path / 'none'}: there is no such file" in said.err
+    code, said = run("path,a\n0.dcm,x\n", "--labels", str(tmp_path))
+    assert code == 2 and f"--labels {tmp_path} is a folder, expected a file" in said.err
 
 
 def test_both_identities_of_each_image_are_compared():
@@ -379,7 +398,7 @@ def test_index_joins_by_each_key(key, labels, values, run, tmp_path):
     table = pq.read_table(tmp_path / "m.parquet")
     assert table["a"].to_pylist() == values and "instance" not in table.column_names
     unmatched = (key.startswith("s") and "1.9.8" in labels) or "1.2.9" in labels
-    assert ("1 rows found no image; the first is on line" in said.out) == unmatched
+    assert ("1 row found no image; the first is on line" in said.out) == unmatched
     assert "1.9.8" not in said.out and "1.2.9" not in said.out  # identifiers are named by their line only
     assert b"1.9." not in (tmp_path / "m.parquet").read_bytes()
 
@@ -431,7 +450,7 @@ def test_many_images_of_one_patient_are_a_warning(tmp_path):
     assert "flagged non_square, " in many and "skipped: hidden files 3" in many
     few = lines(10, [f"{n}" for n in range(98)] + ["same"] * 2)
     assert "placeholder" not in few and "the patient with the most images has 10" in few
-    assert "1 images have the pixels of another image; 2 images share theirs across 2 patients" in few
+    assert "1 image has the pixels of another image; 2 images share theirs across 2 patients" in few
 
 
 def test_identity_hides_the_instance():

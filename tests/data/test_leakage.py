@@ -74,7 +74,7 @@ def test_an_honest_split_is_proven(indexed, split):
 def test_a_test_patient_in_pretraining_is_refused(indexed, split, what):
     seen, leaked = _seen(indexed, split, "train"), _seen(indexed, split, "test")
     planted = replace(seen, **{what: getattr(seen, what) | {next(iter(getattr(leaked, what)))}})
-    with pytest.raises(LeakageError, match="1 patients and 0" if what == "patients" else "0 patients and 1 images"):
+    with pytest.raises(LeakageError, match="1 patient and 0" if what == "patients" else "0 patients and 1 image of"):
         prove(indexed, split, planted, given=True)
 
 

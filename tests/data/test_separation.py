@@ -51,7 +51,7 @@ def test_no_number_at_all_is_unknown_in_every_statement(sources, manifest):
     blind = prove(manifest(sources, pixels=False), split, None, given=False)
     assert blind.images_on_two_sides is None and "of images nobody knows either" in blind.said
     # What is known to be shared is refused all the same.
-    with pytest.raises(LeakageError, match="1 patients and 1 images"):
+    with pytest.raises(LeakageError, match="1 patient and 1 image of"):
         prove(images, split, seen_of(images, split.records("test")[:1]), given=True)
 
 

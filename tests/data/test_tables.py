@@ -135,6 +135,8 @@ def test_a_table_without_rows_is_named():
 def test_values_for_unknown():
     for text in ("", " ", "NA", "n/a", "NaN", "nan", "NULL", "None", "Unknown", "?", "-", ".", "<NA>", "#N/A", " na "):
         assert is_unknown(text) and is_no_identifier(text), text
+    for text in ("#NULL!", "NaT", "n.a.", "#N/A N/A", "1.#IND", "-1.#IND", "#VALUE!", "#REF!"):
+        assert is_unknown(text) and is_no_identifier(text), text
     for text in ("0", "no", "none", "normal", "nano", "--x", "N", "negative"):
         assert not is_unknown(text), text
     assert is_no_identifier("none") and is_no_identifier("NONE") and not is_no_identifier("0")
