@@ -12,6 +12,7 @@ from radmae_jax.data.label_values import check_identifiers, check_labels
 from radmae_jax.data.manifest import COLUMNS
 from radmae_jax.data.near_misses import propose
 from radmae_jax.data.tables import Table, find_column, is_no_identifier, is_unknown, read_table, simple
+from radmae_jax.data.wording import counted
 
 OVERRIDES = ("region", "view", "patient", "study")  # manifest columns that a labels file may replace
 IDENTITY = ("patient", "study")  # of them, those that are hashed; their names are found in any case
@@ -51,7 +52,7 @@ def read_labels(path: Path, salt: bytes, key: LabelKey = PATH) -> Labels:
 
     Raises:
       ValueError: naming file, line, column and value: as `read_table` and `key_column`; an unknown key, a key that two
-        rows have, two texts of one number in a column.
+        rows have (two rows of one study may agree), two texts of one number in a column.
     """
     table = read_table(path.read_bytes(), path.name)
     keyed_by = key_column(table.columns, key, f"{table.name} line 1")
@@ -78,8 +79,15 @@ def read_labels(path: Path, salt: bytes, key: LabelKey = PATH) -> Labels:
                     "identify images or people, and enters the manifest as it is"
                 )
     rows = [{name: column[row] for name, column in values.items()} for row in range(len(keys))]
+    kept = _of_studies(table, keys, rows) if key.kind == "study" else list(range(len(keys)))
+    if len(kept) < len(keys):
+        remarks.append(
+            f"{counted(len(keys) - len(kept), 'row repeats', 'rows repeat')} the study and labels of another"
+        )
+        keys, rows = [keys[row] for row in kept], [rows[row] for row in kept]
     return Labels(
-        table.name, key.kind, tuple(values), keys, cells, table.lines, rows, (*table.ignored, *ignored),
+        table.name, key.kind, tuple(values), keys, [cells[row] for row in kept], [table.lines[row] for row in kept], rows,
+        (*table.ignored, *ignored),
         (*table.remarks, *remarks),
     )  # fmt: skip
 
@@ -175,10 +183,25 @@ def _keys(table: Table, cells: list[str], kind: str, column: str, salt: bytes) -
         if is_unknown(cell):
             raise ValueError(f"{table.where(row)}: column {column!r} is {cell!r}, which names no image; remove the row")
         key = _comparable(kind, cell, salt)
-        if first.setdefault(key, row) != row:
+        if first.setdefault(key, row) != row and kind != "study":
             raise ValueError(f"{table.where(row)}: its {kind} was given before, on line {table.lines[first[key]]}")
         keys.append(key)
     return keys
+
+
+def _of_studies(table: Table, keys: list[str], rows: list[dict[str, str]]) -> list[int]:
+    """The first row of each study; ValueError where another row of it has other labels."""
+    first: dict[str, int] = {}
+    for row, key in enumerate(keys):
+        before = first.setdefault(key, row)
+        different = [name for name, value in rows[row].items() if value != rows[before][name]]
+        if different:
+            raise ValueError(
+                f"{table.where(row)}: its study was given before, on line {table.lines[before]}, with another value in "
+                f"column {different[0]!r}. One row labels all images of a study: keep one row of each study, or name "
+                "the images (--label-key sop_uid, path, name or stem)"
+            )
+    return list(first.values())
 
 
 def _names_of(columns: tuple[str, ...], keyed_by: str) -> dict[str, str]:

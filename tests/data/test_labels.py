@@ -182,6 +182,27 @@ def test_spellings_are_remarked_on_and_kept(tmp_path):
     assert [row["a"] for row in labels.rows][:2] == ["yes", "Yes"]
 
 
+def test_bare_names_are_one_proposal(tmp_path):
+    paths = [f"p{n}/image{n:07d}.png" for n in range(30)]
+    rows = "".join(f"image{n:07d}.png,1\n" for n in range(20)) + "".join(
+        f"p{n}/image{n}.png,1\n" for n in range(20, 30)
+    )
+    found = near_misses(labels_of(tmp_path, f"path,a\n{rows}"), range(30), paths)
+    assert [text.split(",")[0] for text in found] == [
+        "20 rows would match by their file name alone", "10 rows would match with other zeros before numbers",
+    ]  # fmt: skip
+
+
+def test_rows_of_one_study_may_agree(tmp_path):
+    labels = labels_of(tmp_path, "study_uid,dicom_uid,a\n9.1,1.1,x\n9.2,1.2,y\n9.1,1.3,x\n", "study")
+    assert [row["a"] for row in labels.rows] == ["x", "y"] and labels.lines == [2, 3]
+    assert "1 row repeats the study and labels of another" in labels.remarks
+    with pytest.raises(
+        ValueError, match=r"line 4: its study was .* on line 2, with another value in column 'a'. One row"
+    ):
+        labels_of(tmp_path, "study_uid,a\n9.1,x\n9.2,y\n9.1,z\n", "study")
+
+
 def test_a_name_of_two_images_is_never_guessed(tmp_path):
     paths = ["a/1.png", "b/1.png", "b/2.png", "c/1.png", "c/3.png", "d/3.png"]
     labels = labels_of(tmp_path, "name,a\n2.png,x\n1.png,y\n3.png,z\n", "name")
@@ -224,6 +245,12 @@ def test_stems_of_cells_and_of_files():
         ("stem", "A", "without regard to case"),
         ("stem", "view_7", "with a prefix, .*: put 'left_'"),
         ("stem", "7", "with a prefix"),
+        ("path", "a.png", "by their file name alone, .*: --label-key name"),
+        ("path", "'p2/s3/a.png'", "without quotes, .*: remove the quotes"),
+        ("path", "p2/s3/a.dcm.gz", "with another extension"),
+        ("stem", "a.dcm.gz", "without an extension"),
+        ("stem", "left_view_007", "with other zeros before numbers"),
+        ("path", "p09/c.png", "with other zeros before numbers"),
         ("stem", "5", "without leading zeros or a .0"),
         ("stem", "0005.0", "without leading zeros or a .0"),
     ],
