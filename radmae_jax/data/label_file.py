@@ -86,8 +86,8 @@ def read_labels(path: Path, salt: bytes, key: LabelKey = PATH) -> Labels:
         )
         keys, rows = [keys[row] for row in kept], [rows[row] for row in kept]
     return Labels(
-        table.name, key.kind, tuple(values), keys, [cells[row] for row in kept], [table.lines[row] for row in kept], rows,
-        (*table.ignored, *ignored),
+        table.name, key.kind, tuple(values), keys, [cells[row] for row in kept], [table.lines[row] for row in kept],
+        rows, (*table.ignored, *ignored),
         (*table.remarks, *remarks),
     )  # fmt: skip
 
