@@ -152,7 +152,7 @@ def test_a_file_that_does_not_fit_is_named(made, split, tmp_path):
         return said
 
     said = error("path,split\n00.png,train\n01.png,test\n")
-    assert "none of 2 rows matches one of 4 images by path" in said and "put 'd/' before them" in said
+    assert "none of 2 rows matches one of 4 images by path" in said and "--label-key name" in said
     assert "line 3: split 'test', and line 2 has 'train' for the same patient" in error(
         "patient,split\n1,train\n1,test\n", "--label-key", "patient"
     )
