@@ -90,6 +90,7 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
         ):
             if value:
                 raise ValueError(f"{name} has no effect without --labels")
+    _refuse_missing({"--labels": options.labels, "--salt-file": options.salt_file})
     source, target = options.paths
     summary = index(
         source,
@@ -106,11 +107,11 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
     )
     write_figures(options.json, summary.to_json())
     print("\n".join(lines_of(summary, target)))
-    if summary.changes and _default_split(target).exists():
-        print(
-            f"{_default_split(target)} is of the manifest before; `radmae split {target} NEW --keep "
-            f"{_default_split(target)}` deals its new patients"
-        )
+    old = _default_split(target)
+    if summary.changes and old.exists() and summary.changes.all_patients:
+        print(f"{old} is of the manifest before, whose patients had other keys: it fits no more, split anew")
+    elif summary.changes and old.exists():
+        print(f"{old} is of the manifest before; `radmae split {target} NEW --keep {old}` deals its new patients")
     if summary.over_limit:
         print(f"bad files are {summary.bad_share:.1%} of all, above --max-bad {options.max_bad:.1%}", file=sys.stderr)
         return _TOO_MANY_BAD
@@ -119,10 +120,13 @@ def _index(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _split(options: argparse.Namespace, rest: list[str]) -> int:
     from radmae_jax.data.manifest import read_manifest
-    from radmae_jax.data.separation import patient_numbers, separation
+    from radmae_jax.data.separation import claim, empty_splits, patient_numbers
     from radmae_jax.data.splits import FRACTIONS, SIDES, make_split, read_split, write_split
 
     _check_together(options)
+    if options.seed is not None and options.seed < 0:
+        raise ValueError(f"--seed {options.seed}: expected 0 or more")
+    _refuse_missing({"--from-file": options.from_file, "--salt-file": options.salt_file})
     path = options.split or _default_split(options.manifest)
     if options.keep and path.resolve() == options.keep.resolve():
         raise ValueError(f"--keep {options.keep} is the split file to write; name another one for it")
@@ -138,26 +142,25 @@ def _split(options: argparse.Namespace, rest: list[str]) -> int:
         split, lines, more = _official(options, manifest)
     else:
         split = make_split(manifest, fractions=fractions or FRACTIONS, seed=options.seed or 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_split(split, path)
     split = read_split(path, manifest)  # as every run reads it: keys and pixels in two splits are refused
     records = {side: split.records(side) for side in SIDES}
     images = {side: len(found) for side, found in records.items()}
     patients = {side: len({manifest.patients[r] for r in found.tolist()}) for side, found in records.items()}
     numbers = patient_numbers(manifest, split)
-    hashed = None not in manifest.pixel_hashes
-    known = separation(numbers, hashed)
-    if numbers.none:
-        known = f"unknown: {known}"
-    elif not numbers.partial:
-        known = f"proven by patient keys{' and pixels' if hashed else ''}: {known}"
+    known, empty = claim(manifest, split), empty_splits(split)
     figures = {"split": str(path), "hash": split.hash, "images": images, "patients": patients}
     figures |= {"from": split.origin, "separation": known, "without_patient_number": numbers.without}
+    figures |= {"unknown_images": numbers.unknown, "empty": empty}
     write_figures(options.json, figures | more)
     print(f"{path}: " + ", ".join(f"{side} {count:,}" for side, count in images.items()) + " images")
     what = "studies or files (no image has a patient number)" if numbers.none else "patients"
     print(f"of {what}: " + ", ".join(f"{side} {count:,}" for side, count in patients.items()))
     for line in lines:
         print(line)
+    if empty:
+        print(f"warning: no image is in the {' and the '.join(empty)} split")
     print(f"separation: {known}")
     return 0
 
@@ -181,17 +184,28 @@ def _check_together(options: argparse.Namespace) -> None:
 
 def _kept(options: argparse.Namespace, manifest: Any, fractions: Any) -> tuple[Any, list[str], dict[str, Any]]:
     from radmae_jax.data.kept_split import keep_split
+    from radmae_jax.data.separation import patient_numbers
     from radmae_jax.data.splits import read_assignment
+    from radmae_jax.data.wording import counted
 
     split, kept = keep_split(manifest, read_assignment(options.keep), fractions=fractions, seed=options.seed)
     new = ", ".join(f"{side} {count:,}" for side, count in kept.new.items())
-    lines = [
-        f"kept: {kept.kept:,} patients in the split that they had",
-        f"new: {kept.joined + kept.dealt:,} patients ({new}); {kept.joined:,} of them share an image with a kept one "
-        "and are in the same split",
-        f"gone: {kept.gone:,} patients of {options.keep.name} are not in the manifest; their split stays recorded",
-    ]
-    if kept.gone and kept.joined + kept.dealt:
+    none = patient_numbers(manifest).none
+    one, many = ("study or file", "studies or files") if none else ("patient", "patients")
+    lines = [f"kept: {counted(kept.kept, one, many)}, in the split of before"]
+    lines.append(f"new: {counted(kept.joined + kept.dealt, one, many)} ({new})")
+    if kept.joined:
+        lines.append(f"  {kept.joined:,} of them share an image with kept {many} and are in the same split")
+    lines.append(
+        f"gone: {counted(kept.gone, one, many)} of {options.keep.name}, not in the manifest; the new split file keeps "
+        "their split"
+    )
+    if kept.gone and kept.unnumbered:
+        lines.append(
+            f"warning: {kept.unnumbered:,} of the new are studies or files, as their images have no patient number: "
+            "renamed or moved files are gone and new at once, and may have changed their split"
+        )
+    if kept.gone and kept.joined + kept.dealt > kept.unnumbered:
         lines.append(
             "warning: where a labels file or a salt gave patients other keys, the same people are gone and new at once "
             "and may have changed their split"
@@ -203,6 +217,7 @@ def _official(options: argparse.Namespace, manifest: Any) -> tuple[Any, list[str
     from radmae_jax.data.identity import read_salt
     from radmae_jax.data.label_keys import parse_key
     from radmae_jax.data.official_split import FILE_KEYS, from_column, from_file, official_split, parse_map
+    from radmae_jax.data.wording import counted
 
     mapped = parse_map(options.map)
     if options.from_file:
@@ -216,12 +231,23 @@ def _official(options: argparse.Namespace, manifest: Any) -> tuple[Any, list[str
     if taken.by_patient:
         lines.append(f"{taken.by_patient:,} images have none and are in the split of their patient's other images")
     if taken.unmatched_rows:
-        lines.append(f"{taken.unmatched_rows:,} rows found no image; the first is on line {taken.first_unmatched}")
+        lines.append(
+            f"{counted(taken.unmatched_rows, 'row')} found no image; the first is on line {taken.first_unmatched}"
+        )
     lines += [f"  {text}" for text in taken.proposals]
     lines += [f"--map: no image has the value {value!r}" for value in taken.unused]
     lines += [f"warning: {remark}" for remark in taken.remarks]
     figures = {name: value for name, value in asdict(taken).items() if name != "proposals"}  # these name files
     return split, lines, {"official": figures}
+
+
+def _refuse_missing(files: dict[str, Path | None]) -> None:
+    """Raises FileNotFoundError that names the option of a file that is not there, IsADirectoryError for a folder."""
+    for name, file in files.items():
+        if file is not None and not file.exists():
+            raise FileNotFoundError(f"{name} {file}: there is no such file")
+        if file is not None and file.is_dir():
+            raise IsADirectoryError(f"{name} {file} is a folder, expected a file")
 
 
 def _default_split(manifest: Path) -> Path:

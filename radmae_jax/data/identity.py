@@ -12,6 +12,9 @@ SALT_BYTES = 32
 # What stands for the patient: its PatientID and who issued it, the PatientID alone, a labels file's `patient`, or,
 # where there is no number of the patient, the study or the file.
 PATIENT_SOURCES = ("issuer", "id", "labels", "study", "file")
+PLACEHOLDERS = (
+    "anon", "anonymous", "anonymized", "anonymised", "deidentified", "unknown", "none", "patient", "removed", "0",
+)  # fmt: skip
 NO_NUMBER = ("study", "file")  # of them, those under which one person may look like several
 
 
@@ -52,6 +55,12 @@ def patient_key(issuer: str, patient_id: str, salt: bytes) -> str:
     return _keyed(salt, "patient", issuer, patient_id)
 
 
+def placeholder_keys(salt: bytes) -> frozenset[str]:
+    """The keys of PatientIDs that anonymization puts for many people, without an issuer."""
+    spelled = (text for word in PLACEHOLDERS for text in (word, word.upper(), word.capitalize()))
+    return frozenset(patient_key("", text, salt) for text in spelled)
+
+
 def study_key(study_uid: str, salt: bytes) -> str:
     return _keyed(salt, "study", study_uid)
 
@@ -61,18 +70,22 @@ def instance_key(sop_uid: str, salt: bytes) -> str:
     return _keyed(salt, "instance", sop_uid)
 
 
-def fingerprint(salt: bytes, sources: Iterable[str], root: str) -> str:
-    """What must be equal for patients of two manifests to be comparable, such as "0123456789abcdef:id+study".
+def fingerprint(salt: bytes, sources: Iterable[str], root: str, *, rooted: bool = False) -> str:
+    """How the patients of a manifest are keyed, such as "0123456789abcdef:id+study"; see patient_keys.compare_keys.
+
+    It tells one salt, or root, from another and nothing else of it.
 
     Args:
       sources: what stands for patients, of PATIENT_SOURCES: one person has another key by each of them.
-      root: the source, which keys of files depend on.
-
-    It tells one salt, or root, from another and nothing else of it.
+      root: the source. Keys of files depend on it: their kind is "file@" and digits of it.
+      rooted: as fingerprints were before: their digits are of salt and root, where there are files.
     """
-    sources = sorted(set(sources))
-    parts = ("fingerprint", root) if "file" in sources else ("fingerprint",)
-    return f"{_keyed(salt, *parts)[:16]}:{'+'.join(sources)}"
+    kinds = sorted(set(sources))
+    if rooted and "file" in kinds:
+        return f"{_keyed(salt, 'fingerprint', root)[:16]}:{'+'.join(kinds)}"
+    digits = _keyed(salt, "fingerprint", root)[:16]
+    named = [f"{kind}@{digits}" if kind == "file" else kind for kind in kinds]
+    return f"{_keyed(salt, 'fingerprint')[:16]}:{'+'.join(named)}"
 
 
 def _keyed(salt: bytes, *parts: str) -> str:
@@ -89,7 +102,7 @@ def load_salt(manifest: Path, salt_file: Path | None = None) -> bytes:
     """
     if salt_file is None:
         with contextlib.suppress(FileExistsError):
-            handle = os.open(_salt_of(manifest), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = os.open(salt_of(manifest), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:
                 file.write(os.urandom(SALT_BYTES))
     return read_salt(manifest, salt_file)
@@ -100,14 +113,18 @@ def read_salt(manifest: Path, salt_file: Path | None = None) -> bytes:
 
     Errors: FileNotFoundError where it is missing; ValueError for one under 16 bytes.
     """
-    path = _salt_of(manifest) if salt_file is None else salt_file
-    if salt_file is None and not path.exists():
-        raise FileNotFoundError(f"no salt {path}, by which patients are keyed; --salt-file names it")
+    path = salt_of(manifest) if salt_file is None else salt_file
+    if not path.exists():
+        named = "; --salt-file names it" if salt_file is None else ""
+        raise FileNotFoundError(
+            f"{'' if salt_file is None else '--salt-file: '}no salt {path}, by which patients are keyed{named}"
+        )
     salt = path.read_bytes()
     if len(salt) < 16:
         raise ValueError(f"salt file {path.name}: {len(salt)} bytes, at least 16")
     return salt
 
 
-def _salt_of(manifest: Path) -> Path:
+def salt_of(manifest: Path) -> Path:
+    """Where the salt of a manifest is, unless another file is named."""
     return manifest.with_name(manifest.name + ".salt")

@@ -25,7 +25,7 @@ from radmae_jax.data.label_file import read_labels, refuse_no_match
 from radmae_jax.data.label_keys import parse_key
 from radmae_jax.data.listing import Found, find_files
 from radmae_jax.data.manifest import COLUMNS, quarantine_path, write_manifest, write_quarantine
-from radmae_jax.data.manifest_changes import changes_of, is_same, old_manifest, refuse_changes
+from radmae_jax.data.manifest_changes import changes_of, is_same, old_manifest, refuse_changes, refuse_other_salt
 
 ROW = tuple(COLUMNS.names)
 log = logging.getLogger(__name__)
@@ -82,6 +82,8 @@ def index(
         there = ", ".join(f"{count} {what}" for what, count in (*closed.items(), *listing.skipped.items()))
         among = sum(listing.skipped.values()) + len(listing.closed)
         raise ValueError(f"source {source}: no image files among {among} files{there and f': {there}'}")
+    if not replace:
+        refuse_other_salt(old, manifest, salt_file)
     salt = load_salt(manifest, salt_file)
     read = None
     if labels is not None:  # what is wrong with it is raised before hours of decoding
@@ -111,7 +113,7 @@ def index(
             )  # fmt: skip
         extra = [pa.field(name, pa.string()) for name in columns if name not in COLUMNS.names]
         table = pa.Table.from_pydict(columns, schema=pa.schema([*COLUMNS, *extra]))
-        changes = changes_of(old, table)
+        changes = changes_of(old, table, source)
         if not replace:
             refuse_changes(changes, manifest)
         write_quarantine(bad, manifest)

@@ -10,12 +10,22 @@ from radmae_jax.data.identity import NO_NUMBER, PATIENT_SOURCES
 from radmae_jax.data.index_labels import LabelCounts
 from radmae_jax.data.label_file import Labels
 from radmae_jax.data.manifest import COLUMNS
-from radmae_jax.data.manifest_changes import Changes, lines_of_changes
-from radmae_jax.data.separation import PatientNumbers, stand_ins, unknown_of
+from radmae_jax.data.manifest_changes import Changes, line_of_move, lines_of_changes
+from radmae_jax.data.separation import numbers_of, stand_ins, unknown_of
+from radmae_jax.data.wording import counted
 
 _MANY, _LARGE = 0.1, 20  # share of the images and number of them above which one patient may be a placeholder
 # Paths: they go to the terminal of the user whose files they are, and not into JSON, which is passed on.
-_TERMINAL = ("first_row_text", "first_image_text", "proposals", "first_added", "first_removed", "first_changed")
+_TERMINAL = (
+    "first_row_text",
+    "first_image_text",
+    "proposals",
+    "first_added",
+    "first_removed",
+    "first_changed",
+    "moved_from",
+    "moved_to",
+)
 _SOURCES = {
     "issuer": "PatientID and its issuer",
     "id": "PatientID",
@@ -119,17 +129,21 @@ def lines_of(summary: IndexSummary, manifest: Path) -> list[str]:
     """What `radmae index` prints."""
     s = summary
     bad = f" in {manifest}.quarantine.parquet" if s.bad else ""
-    none = PatientNumbers(s.images, s.without_patient_id).none
-    people = f"unknown patients ({s.patients:,} studies or files)" if none else f"{s.patients:,} patients"
-    lines = [f"{s.images:,} images of {people} in {manifest}; {s.bad:,} bad files{bad} ({s.seconds:.1f} s)"]
+    none = numbers_of(_sources(s)).none
+    people = f"unknown patients ({s.patients:,} studies or files)" if none else counted(s.patients, "patient")
+    lines = [
+        f"{counted(s.images, 'image')} of {people} in {manifest}; {counted(s.bad, 'bad file')}{bad} ({s.seconds:.1f} s)"
+    ]
     lines += [f"  {reason}: {count:,}" for reason, count in sorted(s.reasons.items())]
     if s.skipped:
         lines.append(f"  skipped: {', '.join(f'{what} {count:,}' for what, count in s.skipped.items())}")
-    lines += [f"  {s.resumed:,} files were read before and taken from the journal"] if s.resumed else []
+    lines += [f"  {counted(s.resumed, 'file')} from the journal, read before"] if s.resumed else []
     lines += [f"  flagged {name}, {FLAGS[name]}: {count:,}" for name, count in s.flags.items()]
     lines += [*_patients(s), *_duplicates(s), *_labels(s)]
     if s.changes:
         lines += ["replaced the manifest that was there:", *(f"  {line}" for line in lines_of_changes(s.changes))]
+    elif s.changes.moved_from:
+        lines.append(line_of_move(s.changes))
     return lines
 
 
@@ -137,14 +151,15 @@ def _patients(s: IndexSummary) -> list[str]:
     if not s.images:
         return []
     by = ", ".join(f"{_SOURCES[name]} {count:,}" for name, count in s.patient_sources.items())
-    lines = [f"{s.studies:,} studies; images by what stands for their patient: {by}"]
-    numbers = PatientNumbers(s.images, s.without_patient_id)
+    lines = [f"{counted(s.studies, 'study', 'studies')}; images by what stands for their patient: {by}"]
+    numbers = numbers_of(_sources(s))
     if s.without_patient_id:
-        sources = [name for name in NO_NUMBER for _ in range(s.patient_sources.get(name, 0))]
         lines.append(
-            f"warning: {s.without_patient_id:,} of {s.images:,} images have no patient number; what stands for it: "
-            f"{stand_ins(sources)}; {unknown_of(numbers)}"
+            f"warning: {s.without_patient_id:,} of {counted(s.images, 'image')} have no patient number; what "
+            f"stands for it: {stand_ins(_sources(s))}; {unknown_of(numbers)}"
         )
+    elif numbers.mixed:
+        lines.append(f"warning: {unknown_of(numbers)}")
     if numbers.none:
         return lines
     lines.append(f"the patient with the most images has {s.largest_patient:,}")
@@ -156,10 +171,15 @@ def _patients(s: IndexSummary) -> list[str]:
     return lines
 
 
+def _sources(s: IndexSummary) -> list[str]:
+    """What stands for the patient, of every image."""
+    return list(Counter(s.patient_sources).elements())
+
+
 def _duplicates(s: IndexSummary) -> list[str]:
     lines = []
     if s.duplicates:
-        text = f"{s.duplicates:,} images have the pixels of another image"
+        text = f"{counted(s.duplicates, 'image has', 'images have')} the pixels of another image"
         if s.shared_by_patients:
             text += (
                 f"; {s.shared_by_patients:,} images share theirs across {s.sharing_patients:,} patients, who stay "
@@ -170,7 +190,8 @@ def _duplicates(s: IndexSummary) -> list[str]:
         lines.append("no two images have equal pixels")
     if s.without_pixels:
         lines.append(
-            f"warning: {s.without_pixels:,} images were indexed without pixels: nothing is known of duplicates"
+            f"warning: {counted(s.without_pixels, 'image was', 'images were')} indexed without "
+            "pixels: nothing is known of duplicates"
         )
     return lines
 
@@ -179,7 +200,12 @@ def _labels(s: IndexSummary) -> list[str]:
     counts = s.labels
     if not counts.rows:
         return []
-    lines = [f"labels: {', '.join(s.label_columns) or 'no column'}; {counts.rows:,} rows"]
+    replaced = f"; replaces {', '.join(counts.replaced)}" if counts.replaced else ""
+    lines = [f"labels: {', '.join(s.label_columns) or 'no new column'}{replaced}; {counted(counts.rows, 'row')}"]
+    lines += [
+        f"  {name}: {counted(values, 'value')}, known for {known:,} of {counted(s.images, 'image')}"
+        for name, values, known in counts.columns
+    ]
     if s.label_columns_ignored:
         lines.append(f"  ignored columns: {', '.join(s.label_columns_ignored)}")
     lines += [f"  warning: {remark}" for remark in s.label_remarks]
@@ -187,7 +213,8 @@ def _labels(s: IndexSummary) -> list[str]:
         first = f": {counts.first_row_text!r}" if counts.first_row_text else ""
         bad = f" ({counts.rows_of_bad:,} of them name files of the quarantine)" if counts.rows_of_bad else ""
         lines.append(
-            f"  {counts.rows_unmatched:,} rows found no image{bad}; the first is on line {counts.first_row}{first}"
+            f"  {counted(counts.rows_unmatched, 'row')} found no image{bad}; the first is on line "
+            f"{counts.first_row}{first}"
         )
     else:
         lines.append("  every row found an image")
@@ -200,9 +227,25 @@ def _labels(s: IndexSummary) -> list[str]:
         lines.append("  every image found a row")
     lines += [f"  {text}" for text in counts.proposals]
     if counts.patients_missing:
+        own = "" if counts.united else " and keep an identity of their own"
         lines.append(
-            f"  warning: {counts.patients_missing:,} images have no patient in the labels file and keep an identity of "
-            "their own (--allow-missing-patients)"
+            f"  warning: {counted(counts.patients_missing, 'image has', 'images have')} no patient in the labels "
+            f"file{own} (--allow-missing-patients)"
+        )
+    if counts.united:
+        lines.append(
+            f"  {counts.united:,} of them have a PatientID that the labels file puts with one of its patients "
+            "elsewhere, and take that patient"
+        )
+    if counts.merged:
+        lines.append(
+            f"  warning: {counted(counts.merged, 'DICOM patient')} are merged into "
+            f"{counted(counts.merged_into, 'patient')} of the labels file"
+        )
+    if counts.placeholders:
+        lines.append(
+            f"  warning: {counted(counts.placeholders, 'DICOM patient stands', 'DICOM patients stand')} for many "
+            "people, whom the labels file tells apart"
         )
     return lines
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from radmae_jax.data.identity import NO_NUMBER
 from radmae_jax.data.manifest import Manifest
+from radmae_jax.data.separation import patient_numbers
 from radmae_jax.data.splits import (
     SIDES,
     Assignment,
@@ -20,13 +22,14 @@ from radmae_jax.data.splits import (
 
 @dataclass(frozen=True)
 class Kept:
-    """Counts of patients."""
+    """Counts of patients, or of what stands for them."""
 
     kept: int  # of the manifest, in the split that they had
     joined: int  # new, and in the split of a kept patient with whom they share an image
     dealt: int  # new, the others
     gone: int  # of the old split, in the manifest no more; their split stays recorded
     new: dict[str, int]  # of each split, those who joined and those who were dealt
+    unnumbered: int = 0  # of those who joined and those who were dealt, those for whom a study or a file stands
 
 
 def keep_split(
@@ -49,8 +52,8 @@ def keep_split(
 
     Raises:
       LeakageError: where equal pixels link kept patients of different splits.
-      ValueError: for fractions that do not sum to 1, a manifest without images, no training patient, or no patient that
-        the old split knows.
+      ValueError: for fractions that do not sum to 1, a manifest without images, no training patient, no patient that
+        the old split knows, and where no image has a patient number and studies or files are gone and new at once.
     """
     fractions = old.fractions if fractions is None else fractions
     seed = old.seed if seed is None else seed
@@ -62,6 +65,7 @@ def keep_split(
             f"{len(old.patients):,} of the split to keep: it is of another archive, or patients are keyed otherwise "
             "(--salt-file of `radmae index`)"
         )
+    _refuse_renamed(manifest, old, known)
     units, members = _ordered_units(manifest)
     side = np.full(len(members), -1)
     for unit, patients in enumerate(members):
@@ -86,10 +90,22 @@ def keep_split(
     digest = split_hash(patients, seed, fractions, origin)
     new = {name: sum(1 for p, s in assigned.items() if s == name and p not in known) for name in SIDES}
     dealt = int(sizes[free].sum())
-    counts = Kept(
-        len(known), len(assigned) - len(known) - dealt, dealt, len(old.patients.keys() - assigned.keys()), new
-    )
+    sources = zip(manifest.patients, manifest.patient_sources, strict=True)
+    unnumbered = len({patient for patient, source in sources if source in NO_NUMBER and patient not in known})
+    gone = len(old.patients.keys() - assigned.keys())
+    counts = Kept(len(known), len(assigned) - len(known) - dealt, dealt, gone, new, unnumbered)
     return Split(side[units].astype(np.int8), patients, seed, fractions, manifest.hash, digest, origin), counts
+
+
+def _refuse_renamed(manifest: Manifest, old: Assignment, known: set[str]) -> None:
+    gone, new = len(old.patients.keys() - known), len(set(manifest.patients) - known)
+    numbers = patient_numbers(manifest)
+    if numbers.none and gone and new:
+        raise ValueError(
+            f"no image of {manifest.path.name} has a patient number: studies or files stand for patients. {gone:,} of "
+            f"the split to keep are gone and {new:,} are new at once, which cannot be told from renamed or moved "
+            "files: their images might move between splits. Index with a column `patient` (--labels), or split anew"
+        )
 
 
 def _ordered_units(manifest: Manifest) -> tuple[np.ndarray, list[list[str]]]:

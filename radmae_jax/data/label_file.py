@@ -5,28 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from radmae_jax.data.identifying import holds_uids, identifies, mostly_distinct
 from radmae_jax.data.identity import instance_key, patient_key, study_key
 from radmae_jax.data.label_keys import HASHED, KEYS, PATH, LabelKey, key_column, key_of_cell, key_of_image
 from radmae_jax.data.label_values import check_identifiers, check_labels
 from radmae_jax.data.manifest import COLUMNS
 from radmae_jax.data.near_misses import propose
 from radmae_jax.data.tables import Table, find_column, is_no_identifier, is_unknown, read_table, simple
+from radmae_jax.data.wording import counted
 
 OVERRIDES = ("region", "view", "patient", "study")  # manifest columns that a labels file may replace
 IDENTITY = ("patient", "study")  # of them, those that are hashed; their names are found in any case
-# Columns that identify people by their names. They never become labels: a manifest holds no identifiers.
-PATIENT_NAMES = ("patient_id", "subject_id", "subject", "pid", "mrn", "patient_name", "patient_number")
-STUDY_NAMES = ("study_id", "study_uid", "StudyInstanceUID", "accession_number")
-OTHER_NAMES = (
-    "SOPInstanceUID",
-    "sop_uid",
-    "SeriesInstanceUID",
-    "birth_date",
-    "PatientBirthDate",
-    "date_of_birth",
-    "dob",
-)
-
 _UID = re.compile(r"[0-9]+(\.[0-9]+){3,}$")
 
 
@@ -63,7 +52,7 @@ def read_labels(path: Path, salt: bytes, key: LabelKey = PATH) -> Labels:
 
     Raises:
       ValueError: naming file, line, column and value: as `read_table` and `key_column`; an unknown key, a key that two
-        rows have, two texts of one number in a column.
+        rows have (two rows of one study may agree), two texts of one number in a column.
     """
     table = read_table(path.read_bytes(), path.name)
     keyed_by = key_column(table.columns, key, f"{table.name} line 1")
@@ -84,9 +73,21 @@ def read_labels(path: Path, salt: bytes, key: LabelKey = PATH) -> Labels:
         else:
             remarks += check_labels(table, column)
             values[name] = ["" if is_unknown(text) else text for text in texts]
+            if name not in OVERRIDES and mostly_distinct(values[name]):
+                remarks.append(
+                    f"column {column!r} has {len(set(values[name]) - {''}):,} values in {len(texts):,} rows: it may "
+                    "identify images or people, and enters the manifest as it is"
+                )
     rows = [{name: column[row] for name, column in values.items()} for row in range(len(keys))]
+    kept = _of_studies(table, keys, rows) if key.kind == "study" else list(range(len(keys)))
+    if len(kept) < len(keys):
+        remarks.append(
+            f"{counted(len(keys) - len(kept), 'row repeats', 'rows repeat')} the study and labels of another"
+        )
+        keys, rows = [keys[row] for row in kept], [rows[row] for row in kept]
     return Labels(
-        table.name, key.kind, tuple(values), keys, cells, table.lines, rows, (*table.ignored, *ignored),
+        table.name, key.kind, tuple(values), keys, [cells[row] for row in kept], [table.lines[row] for row in kept],
+        rows, (*table.ignored, *ignored),
         (*table.remarks, *remarks),
     )  # fmt: skip
 
@@ -182,10 +183,25 @@ def _keys(table: Table, cells: list[str], kind: str, column: str, salt: bytes) -
         if is_unknown(cell):
             raise ValueError(f"{table.where(row)}: column {column!r} is {cell!r}, which names no image; remove the row")
         key = _comparable(kind, cell, salt)
-        if first.setdefault(key, row) != row:
+        if first.setdefault(key, row) != row and kind != "study":
             raise ValueError(f"{table.where(row)}: its {kind} was given before, on line {table.lines[first[key]]}")
         keys.append(key)
     return keys
+
+
+def _of_studies(table: Table, keys: list[str], rows: list[dict[str, str]]) -> list[int]:
+    """The first row of each study; ValueError where another row of it has other labels."""
+    first: dict[str, int] = {}
+    for row, key in enumerate(keys):
+        before = first.setdefault(key, row)
+        different = [name for name, value in rows[row].items() if value != rows[before][name]]
+        if different:
+            raise ValueError(
+                f"{table.where(row)}: its study was given before, on line {table.lines[before]}, with another value in "
+                f"column {different[0]!r}. One row labels all images of a study: keep one row of each study, or name "
+                "the images (--label-key sop_uid, path, name or stem)"
+            )
+    return list(first.values())
 
 
 def _names_of(columns: tuple[str, ...], keyed_by: str) -> dict[str, str]:
@@ -205,10 +221,14 @@ def _ignored(table: Table, keyed_by: str, names: dict[str, str]) -> tuple[tuple[
     """Columns that become no labels, and remarks on those whose user may have meant something."""
     measured = [column for column, name in names.items() if name in COLUMNS.names and name not in OVERRIDES]
     remarks, identifiers = [], []
-    for what, known in (("patient", PATIENT_NAMES), ("study", STUDY_NAMES), ("", OTHER_NAMES)):
-        for column in find_column(tuple(names), known):
+    for column, name in names.items():
+        what = None if name in COLUMNS.names else identifies(column)
+        if what is not None:
             identifiers.append(column)
             use = f"; name it {what!r} to use it as the {what}" if what and what not in names.values() else ""
             if use or simple(column) != simple(keyed_by):
-                remarks.append(f"column {column!r} identifies people and becomes no label{use}")
+                remarks.append(f"column {column!r} identifies people or images and becomes no label{use}")
+        elif name not in IDENTITY and holds_uids(table.column(column)):
+            identifiers.append(column)
+            remarks.append(f"column {column!r} has UIDs, as DICOM has, and becomes no label")
     return tuple(column for column in names if column in measured or column in identifiers), remarks

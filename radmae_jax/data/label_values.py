@@ -5,11 +5,13 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 
 from radmae_jax.data.tables import Table, is_no_identifier, is_unknown
+from radmae_jax.data.wording import counted
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$")
-_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+$")
-_FLOAT_OF_WHOLE = re.compile(r"([0-9]+)\.0*$")
-_ROUNDED = re.compile(r"[0-9](\.[0-9]+)?[eE]\+[0-9]+$")  # how a spreadsheet shows a long number
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]{1,3})?$")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+$")  # in comma files, where English numbers are quoted
+_FLOAT_OF_WHOLE = re.compile(r"([0-9]+)[.,]0*$")
+_ROUNDED = re.compile(r"[0-9]([.,][0-9]+)?[eE]\+[0-9]+$")  # how a spreadsheet shows a long number
 _SHOWN = 5  # pairs of values that a message lists
 
 
@@ -46,7 +48,7 @@ def check_identifiers(table: Table, column: str) -> list[str]:
         if found and found.group(1) in first:
             raise ValueError(
                 f"{table.name}: column {column!r} has a whole number on line {table.lines[first[found.group(1)]]} and "
-                f"the same one with a decimal point on line {table.lines[row]}: numbers were made of identifiers, and "
+                f"the same one with decimals on line {table.lines[row]}: numbers were made of identifiers, and "
                 f"one {column} would become two; export the column as text"
             )
         if _ROUNDED.match(text):
@@ -58,8 +60,15 @@ def check_identifiers(table: Table, column: str) -> list[str]:
     floats = sum(bool(_FLOAT_OF_WHOLE.match(text)) for text in first)
     if floats:
         remarks.append(
-            f"column {column!r}: {floats:,} of {len(first):,} identifiers end with .0, as floats do: they differ from "
-            "those of files without it"
+            f"column {column!r}: {floats:,} of {len(first):,} identifiers end with .0 or ,0, as floats do: they differ "
+            "from those of files without it"
+        )
+    stripped = Counter(text.lstrip("0") for text in first if text.isdecimal())
+    padded = sum(count for count in stripped.values() if count > 1)
+    if padded:
+        remarks.append(
+            f"column {column!r}: {padded:,} identifiers differ only in leading zeros from another one, and stay "
+            f"different {'studies' if column.casefold() == 'study' else 'patients'}"
         )
     folded = Counter(" ".join(text.split()).casefold() for text in first)
     alike = sum(count for count in folded.values() if count > 1)
@@ -79,7 +88,7 @@ def _first_rows(table: Table, column: str, *, identifiers: bool) -> dict[str, in
 
 
 def _number(text: str, delimiter: str) -> Decimal | None:
-    if delimiter != "," and _DECIMAL_COMMA.match(text):
+    if _DECIMAL_COMMA.match(text) and not (delimiter == "," and _THOUSANDS.match(text)):
         text = text.replace(",", ".")
     return Decimal(text) if _NUMBER.match(text) else None
 
@@ -94,7 +103,7 @@ def _spellings(table: Table, column: str, first: dict[str, int]) -> list[str]:
         return []
     counts = Counter(table.column(column))
     shown = "; ".join(
-        " and ".join(f"{text!r} ({counts[text]:,} rows)" for text in sorted(texts)) for texts in alike[:_SHOWN]
+        " and ".join(f"{text!r} ({counted(counts[text], 'row')})" for text in sorted(texts)) for texts in alike[:_SHOWN]
     )
     more = f"; and {len(alike) - _SHOWN:,} more" if len(alike) > _SHOWN else ""
     return [f"column {column!r} has values that differ only in case or spaces and stay different: {shown}{more}"]

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from radmae_jax.data.manifest import PIXEL_HASH, Manifest, read_with_facts, write_atomically
+from radmae_jax.data.patient_keys import compare_keys
 from radmae_jax.data.separation import patient_numbers, separation
 from radmae_jax.data.splits import LeakageError, Split
+from radmae_jax.data.wording import counted
 
 FILE = "trained_on.parquet"  # in a work directory
 _SCHEMA = pa.schema([("patient", pa.string()), ("pixel_hash", pa.string())])
@@ -40,12 +42,14 @@ class Leakage:
     shared_patients: int | None  # of them on the test side; likewise
     shared_images: int | None  # likewise, by their pixels; None where those of some are not known
     said: str
-    images_without_number: int = 0  # of the manifest: a study or a file stands for their patient
+    # Of the manifest, images whose patient may have another key elsewhere, see separation.PatientNumbers: without a
+    # number, or with one of another origin.
+    images_without_number: int = 0
     test_images_without_number: int = 0
 
     @property
     def patients_known(self) -> bool:
-        """Whether every image has a patient number, so that what is said of patients is said of all."""
+        """Whether the patients of all images can be compared, so that what is said of patients is said of all."""
         return self.patients_on_two_sides is not None and not self.images_without_number
 
 
@@ -99,9 +103,10 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
     hashed_all = None not in manifest.pixel_hashes
     sides = separation(numbers, hashed_all)
 
+    counts = numbers.unknown, numbers.test_unknown
+
     def found(pretraining: str, patients: int | None, shared: int | None, images: int | None, said: str) -> Leakage:
         straddling = 0 if hashed_all else None
-        counts = numbers.without, numbers.test_without
         if numbers.none:  # keys of studies or files are no patients
             return Leakage(None, straddling, pretraining, None, None, images, said, *counts)
         return Leakage(0, straddling, pretraining, patients, shared, images, said, *counts)
@@ -115,28 +120,46 @@ def prove(manifest: Manifest, split: Split, seen: Seen | None, *, given: bool) -
     images = {h for h in (manifest.pixel_hashes[r] for r in test) if h is not None} & seen.images
     if patients or images:
         raise LeakageError(
-            f"{len(patients)} patients and {len(images)} images of the test side of {manifest.path.name} were trained "
-            "on already, by the pixels or the patients' keys: pre-train on the split that is tested on "
-            "(config.data.split)"
+            f"{counted(len(patients), 'patient')} and {counted(len(images), 'image')} of the test split of "
+            f"{manifest.path.name} were trained on already, by the pixels or the patients' keys: pre-train on the "
+            "split that is tested on (config.data.split)"
         )
     hashed = seen.hashed and all(manifest.pixel_hashes[r] is not None for r in test)
     shared = 0 if hashed else None
     no_image = f"none of the {len(seen.images):,} images seen has the pixels of a test image"
     images_too = "" if hashed else "; the pixels of some images are not known"
-    whole = "trained with or chosen by, pre-training included," if given else "trained with or chosen by"
+    trained = "trained with or chosen by, pre-training included" if given else "trained with or chosen by"
     if numbers.none:
-        said = f"{sides}; whether a patient that was {whole} is a test patient is unknown too; {no_image}{images_too}"
+        said = f"{sides}; whether a patient that was {trained} is a test patient is unknown too; {no_image}{images_too}"
         return found("unproven" if given else "none", None, None, shared, said)
-    if seen.keys == {_key(manifest)}:
-        images_too = "" if hashed else " (some images were indexed without pixels, so only patients were compared)"
-        whole += " (studies and files that stand for one included)" if numbers.partial else ""
-        said = f"{sides}; none of the {len(seen.patients):,} patients that were {whole} is a test patient{images_too}"
-        return found("proven" if given else "none", len(seen.patients), 0, shared, said)
-    said = (
-        f"{sides}; patients of pre-training are keyed otherwise (by another salt, or other identifiers) and cannot be "
-        f"compared; {no_image}{images_too}"
-    )
-    return found("unproven", len(seen.patients), None, shared, said)
+    compared = compare_keys(_key(manifest), seen.keys)
+    if not compared.numbers:
+        why = "identifiers" if compared.salt else "a salt, or identifiers,"
+        said = (
+            f"{sides}; patients of pre-training are keyed by {why} other than those of this manifest and cannot be "
+            f"compared; {no_image}{images_too}"
+        )
+        return found("unproven", len(seen.patients), None, shared, said)
+    images_too = "" if hashed else " (some images were indexed without pixels, so only patients were compared)"
+    stand_in = " (studies and files that stand for one included)" if numbers.without else ""
+    were = counted(len(seen.patients), f"patient{stand_in} was", f"patients{stand_in} were")
+    said = f"{sides}. {were} {trained}. None of them is a test patient{images_too}"
+    if compared.unseen or compared.extra:
+        uncompared = [source in compared.unseen for source in manifest.patient_sources]
+        of_test = sum(uncompared[record] for record in test)
+        counts = max(counts[0], sum(uncompared)), max(counts[1], of_test)
+        if compared.unseen:
+            said += (
+                f". For {of_test:,} of {len(test):,} test images that is unknown, as what stands for their patient "
+                f"({', '.join(sorted(compared.unseen))}) stands for none of those"
+            )
+        if compared.extra:
+            said += (
+                f". It is unknown of images seen for whose patient {' or '.join(sorted(compared.extra))} stands, as "
+                "none here is keyed so"
+            )
+    proven = "proven" if not compared.extra or counts[0] else "unproven"
+    return found(proven if given else "none", len(seen.patients), 0, shared, said)
 
 
 def _key(manifest: Manifest) -> str:

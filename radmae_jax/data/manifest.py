@@ -148,6 +148,8 @@ def read_manifest(path: Path, source: Path | None = None) -> Manifest:
     if not path.exists():
         raise FileNotFoundError(f"no manifest {path}; `radmae index SOURCE {path}` makes one")
     table, facts = read_with_facts(path)
+    if table.column_names == ["patient", "side"]:
+        raise ValueError(f"{path} is a split file and no manifest")
     if facts.get("version") != SCHEMA_VERSION or "hash" not in facts:
         raise ValueError(f"{path}: manifest version {facts.get('version')}, expected {SCHEMA_VERSION}")
     missing = [name for name in COLUMNS.names if name not in table.column_names]

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from radmae_jax.data.identity import read_salt, salt_of
 from radmae_jax.data.manifest import COLUMNS, Manifest, read_manifest
+from radmae_jax.data.patient_keys import salt_differs
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,16 @@ class Changes:
     labels_added: tuple[str, ...] = ()
     labels_removed: tuple[str, ...] = ()
     patients: int = 0  # whose key changed
+    all_patients: bool = False  # whether none of them kept it
+    moved_from: str = ""  # the source that was indexed before, for a terminal; empty where it is the same
+    moved_to: str = ""
+    by_files: int = 0  # images of a moved source whose file stands for their patient: their keys are another kind
     first_added: str = ""  # paths, for a terminal
     first_removed: str = ""
     first_changed: str = ""
 
     def __bool__(self) -> bool:
-        counted = self.added or self.removed or self.changed
+        counted = self.added or self.removed or self.changed or self.by_files
         return bool(self.unreadable or counted or self.labels_added or self.labels_removed)
 
 
@@ -46,8 +52,8 @@ def old_manifest(path: Path) -> tuple[Manifest | None, Changes]:
         return None, Changes(unreadable=str(error).replace(str(path), path.name) or type(error).__name__)
 
 
-def changes_of(old: Manifest | None, new: pa.Table) -> Changes:
-    """What `new`, sorted or not, changes of an earlier manifest. A manifest without rows has nothing to lose."""
+def changes_of(old: Manifest | None, new: pa.Table, source: Path) -> Changes:
+    """What `new`, sorted or not, of a source, changes of an earlier manifest. One without rows has nothing to lose."""
     if old is None or len(old) == 0:
         return Changes()
     before = {path: row for row, path in enumerate(old.paths)}
@@ -60,6 +66,7 @@ def changes_of(old: Manifest | None, new: pa.Table) -> Changes:
     counts: Counter[str] = Counter()
     changed: set[int] = set()
     rekeyed: set[str] = set()
+    moved = old.source != source
     for name in [name for name in old.table.column_names if name in new.column_names]:
         ours, theirs = (
             table[name].combine_chunks().take(pa.array(rows, pa.int64())).to_pylist()
@@ -80,6 +87,10 @@ def changes_of(old: Manifest | None, new: pa.Table) -> Changes:
         labels_added=tuple(name for name in labels[0] if name not in labels[1]),
         labels_removed=tuple(name for name in labels[1] if name not in labels[0]),
         patients=len(rekeyed),
+        all_patients=bool(rekeyed) and len(rekeyed) == len({old.patients[row] for row in old_rows}),
+        moved_from=str(old.source) if moved else "",
+        moved_to=str(source) if moved else "",
+        by_files=new["patient_source"].to_pylist().count("file") if moved else 0,
         first_added=added[0] if added else "",
         first_removed=removed[0] if removed else "",
         first_changed=common[min(changed)] if changed else "",
@@ -95,7 +106,7 @@ def lines_of_changes(changes: Changes) -> list[str]:
     """The changes in words, one line each."""
     if changes.unreadable:
         return [f"what is there is no manifest that can be compared: {changes.unreadable}"]
-    lines = []
+    lines = [line_of_move(changes)] if changes.moved_from else []
     for count, what, first in (
         (changes.added, "added", changes.first_added),
         (changes.removed, "removed", changes.first_removed),
@@ -111,6 +122,32 @@ def lines_of_changes(changes: Changes) -> list[str]:
         if names:
             lines.append(f"label column{'s' * (len(names) > 1)} {what}: {', '.join(names)}")
     return lines
+
+
+def line_of_move(changes: Changes) -> str:
+    """Where a source has moved, and what that costs."""
+    cost = (
+        f"for {changes.by_files:,} images the file stands for the patient: what earlier runs have seen of them can no "
+        "longer be compared with them by patient"
+        if changes.by_files
+        else "patients keep their keys"
+    )
+    return f"the source was {changes.moved_from} and is now {changes.moved_to}; {cost}"
+
+
+def refuse_other_salt(old: Manifest | None, manifest: Path, salt_file: Path | None) -> None:
+    """Raises ValueError where the salt of a manifest with rows is gone, or is another than it is keyed by."""
+    if not old:
+        return
+    own = salt_of(manifest)
+    costs = "With another salt all patients get other keys: splits and runs of the manifest fit it no more (--replace)"
+    if salt_file is None and not own.exists():
+        raise ValueError(
+            f"{manifest} exists and its salt {own} does not: put it back, or name it by --salt-file. {costs}"
+        )
+    if salt_differs(old.key, read_salt(manifest, salt_file), str(old.source)):
+        used = "" if salt_file is not None else "; --salt-file names the right one"
+        raise ValueError(f"{manifest} is keyed by another salt than {salt_file or own}{used}. {costs}")
 
 
 def refuse_changes(changes: Changes, manifest: Path) -> None:

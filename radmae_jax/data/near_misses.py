@@ -42,6 +42,9 @@ def propose(kind: str, cells: Sequence[str], paths: Sequence[str], sources: Sequ
     found: list[tuple[str, str, dict[int, str]]] = []  # how, advice, and the image's key by row
     if kind == "path":
         found += [_absolute(keys, images, source) for source in dict.fromkeys(sources)]
+        bare = [(row, key) for row, key in enumerate(keys) if "/" not in key]
+        names = [key_of_image("name", path) for path in paths]
+        found.append(("by their file name alone", "--label-key name", _unique(bare, names, images)))
     done = {row for _, _, hits in found for row in hits}
     for how, advice, change in _changes(kind):
         found.append((how, advice, _by(change, keys, images)))
@@ -55,7 +58,9 @@ def propose(kind: str, cells: Sequence[str], paths: Sequence[str], sources: Sequ
         done |= hits.keys()
     rest = [(row, _all_changes(key)) for row, key in enumerate(keys) if row not in done]
     hits = _unique(rest, [_all_changes(image) for image in images], images)
-    found.append(("apart from several of these at once", "write the names in the file as the files have them", hits))
+    found.append(
+        ("if several of these were corrected at once", "write the names in the file as the files have them", hits)
+    )
     proposals = [
         Proposal(len(hits), how, cells[min(hits)], hits[min(hits)], advice) for how, advice, hits in found if hits
     ]
@@ -69,6 +74,8 @@ def _changes(kind: str) -> list[tuple[str, str, Callable[[str], str]]]:
         ("without regard to case", as_files, str.casefold),
         ("with %20 and the like decoded", "decode them in the file (urllib.parse.unquote)", unquote),
         ("without regard to spaces", as_files, _spaces),
+        ("without quotes", "remove the quotes", lambda text: text.strip("'\"`")),
+        ("with other zeros before numbers", as_files, _padding),
         ("with accents composed alike (Unicode NFC)", as_files, lambda text: unicodedata.normalize("NFC", text)),
     ]
     if kind == "path":
@@ -77,10 +84,10 @@ def _changes(kind: str) -> list[tuple[str, str, Callable[[str], str]]]:
         changes.append(
             ("without leading zeros or a .0", "a spreadsheet made numbers of them; export the column as text", _zeros)
         )
-        changes.append(("without an extension", "remove it from the cells", without_end))
+        changes.append(("without an extension", "remove it from the cells", _without_ends))
     else:
         advice = "correct the extension, or --label-key stem" if kind == "name" else "correct the extension"
-        changes.append(("with another extension", advice, without_end))
+        changes.append(("with another extension", advice, _without_ends))
     return changes
 
 
@@ -90,6 +97,15 @@ def _spaces(text: str) -> str:
 
 def _separators(text: str) -> str:
     return posixpath.normpath(re.sub("/+", "/", text))
+
+
+def _padding(text: str) -> str:
+    return text if text.isdecimal() else re.sub("(?<![0-9])0+(?=[0-9])", "", text)
+
+
+def _without_ends(text: str) -> str:
+    """Without an extension, also where that of a compressed file follows it."""
+    return without_end(re.sub(r"\.(gz|bz2|xz|zst|zip)$", "", text, flags=re.IGNORECASE))
 
 
 def _zeros(text: str) -> str:

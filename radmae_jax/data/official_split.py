@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from radmae_jax.data.identifying import PATIENT_NAMES, STUDY_NAMES
 from radmae_jax.data.identity import patient_key, study_key
-from radmae_jax.data.label_file import PATIENT_NAMES, image_keys
+from radmae_jax.data.label_file import image_keys
 from radmae_jax.data.label_keys import KEYS, LabelKey, key_column, key_of_cell
 from radmae_jax.data.label_values import check_identifiers
 from radmae_jax.data.manifest import Manifest
 from radmae_jax.data.near_misses import propose
 from radmae_jax.data.separation import patient_numbers, unknown_of
 from radmae_jax.data.splits import SIDES, LeakageError, Split, split_hash
-from radmae_jax.data.tables import is_no_identifier, is_unknown, read_table, simple
+from radmae_jax.data.tables import find_column, is_no_identifier, is_unknown, read_table, simple
+from radmae_jax.data.wording import counted
 
 # Values that name a split; case, spaces, "_" and "-" make no difference.
 VALUES: dict[str, tuple[str, ...]] = {
@@ -26,7 +28,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "test": ("test", "testing", "tst", "te", "holdout", "heldout", "test set"),
 }  # fmt: skip
 FILE_KEYS = ("path", "name", "stem", "patient", "study")
-_USUAL = {"patient": ("patient", *PATIENT_NAMES), "study": (*KEYS["study"], "study_id")}
+_USUAL = {"patient": ("patient", *PATIENT_NAMES), "study": (*KEYS["study"], *STUDY_NAMES)}
 _SHOWN = 12  # values that a message lists
 
 
@@ -53,6 +55,17 @@ class SplitValues:
     first_unmatched: int = 0
     remarks: tuple[str, ...] = ()
     proposals: tuple[str, ...] = ()
+    file: str = ""  # its name; empty for a label column
+    lines: tuple[int, ...] = ()  # of a file: where each image has its value from, 0 for none
+
+    def where(self, record: int | None = None) -> str:
+        """The place of an image's value, or of all values, for messages."""
+        place = self.origin.replace("file, ", f"{self.file}, ") if self.file else self.origin
+        if record is None:
+            return place
+        return (
+            f"{place} line {self.lines[record]}" if self.lines and self.lines[record] else f"{place}, record {record}"
+        )
 
 
 def parse_map(pairs: Sequence[str]) -> dict[str, str]:
@@ -96,7 +109,7 @@ def from_file(
     table = read_table(path.read_bytes(), path.name)
     where = f"{table.name} line 1"
     keyed_by = key_column(table.columns, key, where, _USUAL.get(key.kind, ()))
-    held_by = key_column(table.columns, LabelKey("split", column or "split"), where)
+    held_by = _held_by(table.columns, column, where)
     table.refuse_empty()
     cells, texts = table.column(keyed_by), table.column(held_by)
     hashed = key.kind in ("patient", "study")
@@ -143,7 +156,8 @@ def from_file(
         )
     return SplitValues(
         [values.get(name) if name is not None else None for name in images], f"file, column {held_by}", len(unmatched),
-        table.lines[min(unmatched)] if unmatched else 0, (*table.remarks, *remarks), proposals,
+        table.lines[min(unmatched)] if unmatched else 0, (*table.remarks, *remarks), proposals, table.name,
+        tuple(table.lines[first[name]] if name in first else 0 for name in images),
     )  # fmt: skip
 
 
@@ -164,25 +178,26 @@ def official_split(manifest: Manifest, found: SplitValues, mapped: dict[str, str
     values = [None if value is None else value.strip() for value in found.values]
     strange = Counter(v for v in values if v is not None and mapped.get(v.casefold(), _usual(v)) is None)
     if strange:
-        listed = ", ".join(f"{value!r} ({count:,} images)" for value, count in strange.most_common(_SHOWN))
+        listed = ", ".join(f"{value!r} ({counted(count, 'image')})" for value, count in strange.most_common(_SHOWN))
         more = f" and {len(strange) - _SHOWN:,} more" if len(strange) > _SHOWN else ""
+        at = next(r for r, v in enumerate(values) if v in strange)
         raise ValueError(
-            f"{found.origin}: {len(strange):,} values name no split: {listed}{more}; --map VALUE=SPLIT says which of "
-            f"{', '.join(SIDES)} each is"
+            f"{found.where(at)}: {counted(len(strange), 'value names', 'values name')} no split: {listed}{more}; "
+            f"--map VALUE=SPLIT says which of {', '.join(SIDES)} each is"
         )
     sides = np.array([-1 if v is None else SIDES.index(mapped.get(v.casefold()) or _usual(v) or "") for v in values])
-    assigned = _of_patients(manifest, sides, found.origin)
+    assigned = _of_patients(manifest, sides, found)
     without = [record for record in np.flatnonzero(sides < 0).tolist() if manifest.patients[record] not in assigned]
     if without:
         raise ValueError(
-            f"{found.origin}: {len(without):,} of {len(manifest):,} images have no value, nor has another image of "
+            f"{found.where()}: {len(without):,} of {len(manifest):,} images have no value, nor has another image of "
             f"their patient; the first is record {without[0]} (`radmae index MANIFEST --show {without[0]}` names it)"
         )
     by_patient = int((sides < 0).sum())
     sides = np.array([SIDES.index(assigned[patient]) for patient in manifest.patients], np.int8)
-    _refuse_pixels(manifest, sides, found.origin)
+    _refuse_pixels(manifest, sides, found)
     if not (sides == 0).any():
-        raise ValueError(f"{found.origin}: no image is in the training split")
+        raise ValueError(f"{found.where()}: no image is in the training split")
     counts = Counter(assigned.values())
     fractions = tuple(counts[side] / len(assigned) for side in SIDES)
     digest = split_hash(assigned, 0, fractions, found.origin)
@@ -192,6 +207,19 @@ def official_split(manifest: Manifest, found: SplitValues, mapped: dict[str, str
         tuple(sorted(set(mapped) - have)), found.remarks, found.proposals,
     )  # fmt: skip
     return Split(sides, assigned, 0, fractions, manifest.hash, digest, found.origin), taken
+
+
+def _held_by(columns: tuple[str, ...], column: str, where: str) -> str:
+    """The column that holds the splits: the one named, else `split`."""
+    if column in columns:
+        return column
+    found = find_column(columns, (column or "split",))
+    if len(found) == 1:
+        return found[0]
+    named = f"--from-column {column}: " if column else ""
+    hint = "" if column else "; --from-column NAME names the column that holds the splits"
+    several = f"{len(found)} columns" if found else "no column"
+    raise ValueError(f"{named}{where}: {several} named {column or 'split'}; the columns are {', '.join(columns)}{hint}")
 
 
 def _usual(value: str) -> str | None:
@@ -219,7 +247,7 @@ def _refuse_ambiguous(
         )
 
 
-def _of_patients(manifest: Manifest, sides: np.ndarray, origin: str) -> dict[str, str]:
+def _of_patients(manifest: Manifest, sides: np.ndarray, values: SplitValues) -> dict[str, str]:
     """The split of every patient of whom an image has one."""
     found: dict[str, set[int]] = defaultdict(set)
     for patient, side in zip(manifest.patients, sides.tolist(), strict=True):
@@ -228,14 +256,16 @@ def _of_patients(manifest: Manifest, sides: np.ndarray, origin: str) -> dict[str
     straddling = {patient for patient, of in found.items() if len(of) > 1}
     if straddling:
         images = sum(patient in straddling for patient in manifest.patients)
+        at = next(r for r, p in enumerate(manifest.patients) if p in straddling)
         raise LeakageError(
-            f"{origin}: {len(straddling):,} of {len(found):,} patients are in two splits, with {images:,} images: a "
+            f"{values.where()}: {len(straddling):,} of {counted(len(found), 'patient')} are in two splits, with "
+            f"{counted(images, 'image')}, the first is {values.where(at).removeprefix(values.where()).lstrip(', ')}: a "
             "model would be tested on patients it was trained on"
         )
     return {patient: SIDES[of.pop()] for patient, of in found.items()}
 
 
-def _refuse_pixels(manifest: Manifest, sides: np.ndarray, origin: str) -> None:
+def _refuse_pixels(manifest: Manifest, sides: np.ndarray, values: SplitValues) -> None:
     where: dict[str, set[int]] = defaultdict(set)
     for pixels, side in zip(manifest.pixel_hashes, sides.tolist(), strict=True):
         if pixels is not None:
@@ -246,7 +276,7 @@ def _refuse_pixels(manifest: Manifest, sides: np.ndarray, origin: str) -> None:
         people = len({manifest.patients[record] for record in records})
         unknown = unknown_of(patient_numbers(manifest))
         raise LeakageError(
-            f"{origin}: {len(straddling):,} images have copies with equal pixels in two splits: {len(records):,} "
-            f"images of {people:,} patients, the first is record {records[0]}"
+            f"{values.where()}: {counted(len(straddling), 'image has', 'images have')} copies with equal "
+            f"pixels in two splits: {len(records):,} images of {people:,} patients, the first is record {records[0]}"
             + (f"; besides, {unknown}" if unknown else "")
         )

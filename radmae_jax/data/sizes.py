@@ -1,7 +1,7 @@
 """Reads a list of image sizes, a CSV as people export it or a manifest, into heights, widths and their counts."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
@@ -22,6 +22,7 @@ WIDTHS = (
     "width", "columns", "cols", "image_width", "img_width", "original_width", "width_px", "num_columns", "num_cols",
     "w", "OriginalImage[Width",
 )  # fmt: skip
+_HALVES = ("OriginalImage[Width", "Height]")
 COUNTS = ("count", "counts", "num_images", "n_images")
 _IN_16 = (("rows16",), ("cols16",))  # in units of 16 pixels
 _SIDES = (("height", HEIGHTS), ("width", WIDTHS))
@@ -40,7 +41,7 @@ class SizeList:
     def lines(self) -> list[str]:
         """What a command prints of a file."""
         left = f"; ignored columns: {', '.join(self.ignored)}" if self.ignored else ""
-        return [f"sizes from columns {', '.join(self.used)}{left}", *(f"warning: {text}" for text in self.remarks)]
+        return [f"sizes from columns {_listed(self.used)}{left}", *(f"warning: {text}" for text in self.remarks)]
 
 
 def read_sizes(path: Path) -> Sizes:
@@ -119,12 +120,18 @@ def _side(table: Table, what: str, names: tuple[str, ...], in_16: list[str]) -> 
     listed = f"columns {','.join(table.columns)!r}"
     if found:
         raise ValueError(
-            f"{table.name} line 1: {listed}: {len(found)} columns may be the {what}: {', '.join(found)}; keep one"
+            f"{table.name} line 1: {listed}: {len(found)} columns may be the {what}: {_listed(found)}; keep one"
         )
     raise ValueError(
         f"{table.name} line 1: {listed}, expected height,width[,count] or rows16,cols16,count; none is the {what} "
-        f"({', '.join(names)})"
+        f"({_listed(names)})"
     )
+
+
+def _listed(columns: Sequence[str]) -> str:
+    """Names of columns for people: the two halves of ChestX-ray14's header are one."""
+    names = ("OriginalImage[Width,Height]" if name in _HALVES else name for name in columns)
+    return ", ".join(dict.fromkeys(names))
 
 
 def _whole(cell: str, limit: int, where: str) -> int:

@@ -12,7 +12,10 @@ from radmae_jax.data.table_text import text_of
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 # Cells that hold no value, in every column, in any case. `None` counts as Python writes it; `none` is a value.
-UNKNOWN = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "unknown", "?", "-", "--", ".")
+UNKNOWN = (
+    "", "na", "n/a", "n.a.", "#n/a", "#n/a n/a", "<na>", "nan", "nat", "null", "#null!", "#value!", "#ref!", "1.#ind",
+    "-1.#ind", "unknown", "?", "-", "--", ".",
+)  # fmt: skip
 UNKNOWN_AS_WRITTEN = ("None",)
 _INDEX = re.compile(r"(Unnamed: [0-9]+(_level_[0-9]+)?(\.[0-9]+)*)?$")  # what pandas calls an index without a name
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?$', re.IGNORECASE)  # how a CSV for Excel names its delimiter
@@ -66,10 +69,21 @@ def read_table(data: bytes, name: str, *, cells: str = "cells") -> Table:
     skipped = 1 if first else 0
     records = _records(text, delimiter, name, skipped)
     line, header = next(records, (1, []))
+    rows = list(records)
+    empty = _empty_end(header, [record for _, record in rows])
+    if empty:  # a delimiter at the end of every line
+        header = header[: len(rows[0][1]) - 1]
+        rows = [(at, record[:-1]) for at, record in rows]
+    elif len(rows) > 1 and all(len(record) == len(header) + 1 for _, record in rows):
+        raise ValueError(
+            f"{name} line {line}: the header has {len(header)} names and every row {len(header) + 1} {cells}, as R's "
+            "write.table writes it: use col.names=NA or row.names=FALSE there, or put a comma before the header"
+        )
     columns, kept = _columns_of(header, f"{name} line {line}")
     ignored = tuple(header[at].strip() or "(no name)" for at in range(len(header)) if at not in kept)
+    ignored += ("(no name)",) if empty else ()
     found, lines = [], []
-    for line, record in records:
+    for line, record in rows:
         if len(record) != len(header):
             raise ValueError(f"{name} line {line}: {len(record)} {cells}, expected {len(header)}")
         found.append([record[at] for at in kept])
@@ -149,6 +163,15 @@ def _records(text: str, delimiter: str, name: str, skipped: int) -> Iterator[tup
             raise ValueError(f"{name} line {began}: a quote is opened there and never closed") from None
         hint = "; is a quote never closed?" if "field larger" in str(error) else ""
         raise ValueError(f"{name} line {began}: {error}{hint}") from None
+
+
+def _empty_end(header: list[str], rows: list[list[str]]) -> bool:
+    """Whether the last column has no name and no cell; rows may have it and the header not."""
+    count = len(rows[0]) if rows else 0
+    named = len(header) == count and bool(header[-1])
+    if named or count < 2 or len(header) not in (count, count - 1):
+        return False
+    return all(len(row) == count and not row[-1] for row in rows)
 
 
 def _columns_of(header: list[str], where: str) -> tuple[tuple[str, ...], list[int]]:

@@ -143,7 +143,7 @@ def unknown_patients(proof: Leakage) -> list[str]:
     if proof.images_without_number:
         return [
             f"{proof.images_without_number:,} images ({proof.test_images_without_number:,} of them test images) have "
-            "no patient number: it is unknown whether their patients are in two splits."
+            "no patient number, or one that cannot be compared: it is unknown whether their patients are in two splits."
         ]
     return []
 

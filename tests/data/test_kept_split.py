@@ -111,7 +111,7 @@ def test_the_command(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "kept: 30 patients" in text and "new: 20 patients (train " in text
     assert "warning: where a labels file or a salt gave patients other keys" in text
-    assert "gone: 10 patients of old.parquet are not in the manifest; their split stays recorded" in text
+    assert "gone: 10 patients of old.parquet, not in the manifest; the new split file keeps their split" in text
     one, two = read_assignment(old), read_split(new, after)
     assert two.patients.items() >= one.patients.items() and len(two.patients) == 60
     assert (two.seed, two.fractions, two.origin) == (4, (0.5, 0.25, 0.25), f"keep {one.hash[:16]}")
@@ -141,3 +141,40 @@ def test_a_split_that_lacks_new_patients_says_what_to_do(tmp_path):
         ValueError, match="1 of 41 have no side; where the archive grew, `radmae split MANIFEST NEW --keep"
     ):
         read_split(tmp_path / "old.parquet", after)
+
+
+def test_renamed_files_that_stand_for_patients_are_no_new_patients(tmp_path, capsys):
+    """No number: a renamed folder would move images between splits. Some numbers: the cause is named."""
+    old, new = tmp_path / "old.parquet", str(tmp_path / "new.parquet")
+    before = manifest_of(tmp_path, range(20), sources="file")
+    write_split(make_split(before, fractions=(0.6, 0.2, 0.2)), old)
+    renamed = manifest_of(tmp_path, range(5, 25), name="n", sources="file")
+    assert main(["split", str(renamed.path), new, "--keep", str(old)]) == 2
+    said = capsys.readouterr().err
+    assert "5 of the split to keep are gone and 5 are new at once, which cannot be told from renamed or moved" in said
+    grown = manifest_of(tmp_path, range(25), name="g", sources="file")
+    assert main(["split", str(grown.path), new, "--keep", str(old)]) == 0
+    said = capsys.readouterr().out
+    assert "kept: 20 studies or files, in the split of before" in said and "new: 5 studies or files (train" in said
+    assert "share an image" not in said and "warning" not in said
+    place = renamed.table.column_names.index("patient_source")
+    sources = pa.array(["id"] * 19 + ["file"], pa.string())
+    some = write_manifest(renamed.table.set_column(place, COLUMNS.field(place), sources), tmp_path / "s", tmp_path)
+    assert main(["split", str(some.path), f"{new}2", "--keep", str(old)]) == 0
+    said = capsys.readouterr().out
+    assert "warning: 1 of the new are studies or files" in said and "renamed or moved files" in said
+    assert "warning: where a labels file or a salt" in said
+
+
+@pytest.mark.parametrize(
+    ("fractions", "warning", "claim"),
+    [
+        (("1", "0", "0"), "no image is in the validation and the test split", "nothing to separate, as all images"),
+        (("0.5", "0", "0.5"), "no image is in the validation split", "proven by patient keys"),
+    ],
+)
+def test_an_empty_split_is_warned_of(tmp_path, capsys, fractions, warning, claim):
+    path = str(manifest_of(tmp_path, range(10)).path)
+    assert main(["split", path, str(tmp_path / "s"), "--fractions", *fractions]) == 0
+    said = capsys.readouterr().out
+    assert f"warning: {warning}\nseparation: {claim}" in said

@@ -14,6 +14,7 @@ from radmae_jax.data.identity import fingerprint
 from radmae_jax.data.index import index
 from radmae_jax.data.leakage import FILE, Seen, prove, read_seen, seen_of, write_seen
 from radmae_jax.data.manifest import Manifest, read_manifest
+from radmae_jax.data.patient_keys import Compared, compare_keys, salt_differs
 from radmae_jax.data.splits import LeakageError, Split, first_patients, make_split, read_split, write_split
 
 
@@ -60,7 +61,10 @@ def test_an_honest_split_is_proven(indexed, split):
     seen = _seen(indexed, split, "train", "validation")
     proof = prove(indexed, split, seen, given=True)
     assert (proof.pretraining, proof.seen_patients, proof.shared_patients) == ("proven", len(seen.patients), 0)
-    assert f"none of the {len(seen.patients)} patients" in proof.said
+    said = (
+        f"{len(seen.patients)} patients were trained with or chosen by, pre-training included. None of them is a test"
+    )
+    assert said in proof.said
     assert prove(indexed, split, None, given=False).pretraining == "none"
     unknown = prove(indexed, split, None, given=True)
     assert unknown.pretraining == "unproven" and "not known" in unknown.said
@@ -70,7 +74,7 @@ def test_an_honest_split_is_proven(indexed, split):
 def test_a_test_patient_in_pretraining_is_refused(indexed, split, what):
     seen, leaked = _seen(indexed, split, "train"), _seen(indexed, split, "test")
     planted = replace(seen, **{what: getattr(seen, what) | {next(iter(getattr(leaked, what)))}})
-    with pytest.raises(LeakageError, match="1 patients and 0" if what == "patients" else "0 patients and 1 images"):
+    with pytest.raises(LeakageError, match="1 patient and 0" if what == "patients" else "0 patients and 1 image of"):
         prove(indexed, split, planted, given=True)
 
 
@@ -110,7 +114,8 @@ def test_the_fingerprint_tells_keys_apart_and_nothing_else(indexed, tmp_path):
     index(indexed.source, path, workers=1, show_progress=False)
     other = read_manifest(path)
     (ours, sources), (theirs, other_sources) = indexed.key.split(":"), other.key.split(":")
-    assert (sources, other_sources) == ("labels", "file") and len(ours) == 16 and ours != theirs
+    assert sources == "labels" and len(ours) == 16 and ours != theirs
+    assert other_sources.partition("@")[0] == "file" and len(other_sources) == 21
     salt = Path(f"{path}.salt").read_bytes()
     assert theirs.encode() not in salt and theirs not in salt.hex()
 
@@ -122,6 +127,50 @@ def test_patients_are_compared_where_they_are_keyed_alike_only():
     assert len({fingerprint(salt, sources, "a") for sources in ways}) == len(ways)
     assert fingerprint(salt, ["study", "id", "id"], "a") == fingerprint(salt, ["id", "study"], "b")
     assert fingerprint(salt, ["file"], "a") != fingerprint(salt, ["file"], "b")
+
+
+def test_patients_of_the_kinds_that_both_have_are_compared():
+    """One PNG more in a grown archive makes nothing incomparable."""
+    salt, others = bytes(range(32)), bytes(32)
+    ids, grown, moved = (
+        fingerprint(salt, kinds, root) for kinds, root in ((["id"], "a"), (["id", "file"], "a"), (["id", "file"], "b"))
+    )
+    labels, old = fingerprint(salt, ["labels"], "a"), fingerprint(salt, ["id", "file"], "a", rooted=True)
+    assert compare_keys(grown, {ids, grown}) == Compared(True, frozenset({"id", "file"}), frozenset(), frozenset())
+    assert compare_keys(grown, {ids}) == Compared(True, frozenset({"id"}), frozenset({"file"}), frozenset())
+    assert compare_keys(ids, {grown}) == Compared(True, frozenset({"id"}), frozenset(), frozenset({"file"}))
+    assert compare_keys(moved, {grown}).numbers and compare_keys(moved, {grown}).extra == {"file"}
+    assert not compare_keys(labels, {ids}).numbers and not compare_keys(ids, {ids, labels}).numbers
+    assert compare_keys(ids, {fingerprint(others, ["id"], "a")}) == Compared(False, *[frozenset()] * 3)
+    assert compare_keys(old, {old}).numbers and compare_keys("hash", {"hash"}).numbers
+    assert not compare_keys(old, {old, grown}).salt and not compare_keys("hash", {ids}).salt
+    for key, root in ((ids, "b"), (grown, "b"), (old, "a"), ("hash", "a")):
+        assert not salt_differs(key, salt, root) and salt_differs(key, others, root) == (key != "hash")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "word", "counted"),
+    [
+        (["labels", "file"], ["labels"], "proven", True),
+        (["labels"], ["labels", "file"], "unproven", False),
+        (["labels", "id"], ["labels"], "proven", True),
+        (["id"], ["labels"], "unproven", False),
+    ],
+)
+def test_what_is_keyed_otherwise_is_counted_and_the_rest_compared(indexed, split, ours, theirs, word, counted):
+    salt = bytes(32)
+    test = split.records("test").tolist()
+    sources = [ours[-1] if record == test[0] else ours[0] for record in range(len(indexed))]
+    place = indexed.table.column_names.index("patient_source")
+    table = indexed.table.set_column(place, "patient_source", pa.array(sources, pa.string()))
+    manifest = replace(indexed, table=table, key=fingerprint(salt, ours, "a"))
+    seen = replace(_seen(indexed, split, "train"), keys=frozenset([fingerprint(salt, theirs, "a")]))
+    proof = prove(manifest, split, seen, given=True)
+    assert proof.pretraining == word
+    assert (proof.images_without_number, proof.test_images_without_number) == ((1, 1) if counted else (0, 0))
+    assert (f"For 1 of {len(test)} test images that is unknown" in proof.said) == counted
+    assert ("It is unknown of images seen for whose patient file stands" in proof.said) == ("file" in theirs)
+    assert ("keyed by identifiers other than those of this manifest" in proof.said) == (ours == ["id"])
 
 
 def test_images_without_pixel_hashes_are_not_called_compared(indexed, split):

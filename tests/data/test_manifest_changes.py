@@ -76,14 +76,12 @@ def test_rows_labels_and_patients_that_would_change_are_listed_and_nothing_is_wr
     _write(source / "4.png", 4)
     _write(source / "1.png", 11)
     (source / "bad.png").write_bytes(b"no")
-    (folder / "salt").write_bytes(bytes(31) + b"!")
     code, said = run()
     assert code == 2
     for line in (
         "1 row added, the first is '4.png'",
         "1 row removed, the first is '0.png'",
-        "3 rows changed, the first is '1.png'; by column: patient (3), study (3), pixel_hash (1)",
-        "2 patients get another key",
+        "1 row changed, the first is '1.png'; by column: pixel_hash (1)",
         "label column added: b",
         "label column removed: a",
     ):
@@ -92,10 +90,14 @@ def test_rows_labels_and_patients_that_would_change_are_listed_and_nothing_is_wr
     assert journal.exists()
 
     (folder / "m.parquet.split.parquet").write_bytes(b"of the old one")
+    (folder / "salt").write_bytes(bytes(31) + b"!")
+    code, said = run()
+    assert code == 2 and f"m.parquet is keyed by another salt than {folder / 'salt'}. With another salt" in said.err
     code, said = run("--replace", "--json", folder / "i.json")
+    assert "3 rows changed, the first is '1.png'; by column: patient (3), study (3), pixel_hash (1)" in said.out
+    assert "2 patients get another key" in said.out and "it fits no more, split anew" in said.out
     assert code == 0 and "replaced the manifest that was there:\n  1 row added" in said.out
-    assert "5 files were read before and taken from the journal" in said.out
-    assert "--keep" in said.out and not journal.exists()
+    assert "--keep" not in said.out and not journal.exists()
     assert read_manifest(manifest).paths == ["1.png", "2.png", "3.png", "4.png"]
     assert len(pq.read_table(quarantine_path(manifest))) == 1
     figures = json.loads((folder / "i.json").read_text())
@@ -137,6 +139,46 @@ def test_an_archive_that_moved_is_the_same(source, run):
     before = read_manifest(source.parent / "m.parquet")
     source.rename(source.parent / "moved")
     (source.parent / "source").symlink_to(source.parent / "moved")
-    assert run()[0] == 0
+    code, said = run()
+    assert code == 0
     after = read_manifest(source.parent / "m.parquet")
     assert after.hash == before.hash and after.source == source.parent / "moved"
+    assert f"the source was {source} and is now {source.parent / 'moved'}; patients keep their keys" in said.out
+
+
+def test_a_source_that_moved_needs_replace_where_files_stand_for_patients(source, capsys):
+    manifest, moved = source.parent / "m.parquet", source.parent / "moved"
+    options = ["--workers", "1", "--headers-only"]
+    assert main(["index", str(source), str(manifest), *options]) == 0
+    before = manifest.read_bytes()
+    source.rename(moved)
+    assert main(["index", str(moved), str(manifest), *options]) == 2
+    said = capsys.readouterr().err
+    assert f"the source was {source} and is now {moved}; for 4 images the file stands for the patient" in said
+    assert manifest.read_bytes() == before
+    assert main(["index", str(moved), str(manifest), *options, "--replace"]) == 0
+    assert f"the source was {source} and is now {moved}" in capsys.readouterr().out
+    assert read_manifest(manifest).source == moved
+
+
+def test_a_salt_that_is_gone_is_never_made_anew(source, capsys):
+    manifest, salt = source.parent / "m.parquet", source.parent / "m.parquet.salt"
+    command = ["index", str(source), str(manifest), "--workers", "1", "--headers-only"]
+    assert main(command) == 0
+    before, key = manifest.read_bytes(), salt.read_bytes()
+    salt.unlink()
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert f"m.parquet exists and its salt {salt} does not: put it back, or name it by --salt-file" in said
+    assert not salt.exists() and manifest.read_bytes() == before
+    salt.write_bytes(bytes(32))
+    assert main(command) == 2
+    assert f"is keyed by another salt than {salt}; --salt-file names the right one" in capsys.readouterr().err
+    assert main([*command, "--salt-file", str(source.parent / "none")]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+    (source.parent / "kept").write_bytes(key)
+    assert main([*command, "--salt-file", str(source.parent / "kept")]) == 0
+    assert manifest.read_bytes() == before
+    salt.unlink()
+    assert main([*command, "--replace"]) == 0
+    assert "4 patients get another key" in capsys.readouterr().out and salt.exists()

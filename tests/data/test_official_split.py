@@ -68,9 +68,7 @@ def test_every_documented_value_names_its_split(made, split):
 def test_other_values_are_mapped_or_listed(made, split):
     made(range(5), ["0", "0", "1", "2", "Holdout A"])
     code, text, _ = split("--from-column", "fold")
-    assert (
-        code == 2 and "4 values name no split: '0' (2 images), '1' (1 images)" in text and "--map VALUE=SPLIT" in text
-    )
+    assert code == 2 and "4 values name no split: '0' (2 images), '1' (1 image)" in text and "--map VALUE=SPLIT" in text
     code, text, read = split(
         "--from-column", "fold", "--map", "0=train", "1=val", "2=TEST", "holdout a=test", "x=y=val"
     )
@@ -101,7 +99,7 @@ def test_leaks_are_refused_with_their_counts(made, split):
     assert code == 2 and "column fold: 2 of 3 patients are in two splits, with 4 images" in text
     made([1, 2, 3], ["train", "test", "train"], ["a", "a", None])
     code, text, _ = split("--from-column", "fold")
-    assert code == 2 and "1 images have copies with equal pixels in two splits: 2 images of 2 patients" in text
+    assert code == 2 and "1 image has copies with equal pixels in two splits: 2 images of 2 patients" in text
     assert "the first is record 0" in text and "unknown" not in text
     made([1, 2, 3], ["train", "test", "train"], ["a", "a", None], sources="file")
     assert "besides, it is unknown whether a patient is in two splits" in split("--from-column", "fold")[1]
@@ -140,7 +138,7 @@ def test_a_file_names_images_or_patients(key, csv, made, split, tmp_path):
     _, text, read = split(*options)
     assert read.sides.tolist() == [0, 0, 1, 2] and read.origin.lower() == "file, column split"
     line = len(csv.splitlines())
-    assert f"1 rows found no image; the first is on line {line}" in text and len(manifest) == 4
+    assert f"1 row found no image; the first is on line {line}" in text and len(manifest) == 4
 
 
 def test_a_file_that_does_not_fit_is_named(made, split, tmp_path):
@@ -154,7 +152,7 @@ def test_a_file_that_does_not_fit_is_named(made, split, tmp_path):
         return said
 
     said = error("path,split\n00.png,train\n01.png,test\n")
-    assert "none of 2 rows matches one of 4 images by path" in said and "put 'd/' before them" in said
+    assert "none of 2 rows matches one of 4 images by path" in said and "--label-key name" in said
     assert "line 3: split 'test', and line 2 has 'train' for the same patient" in error(
         "patient,split\n1,train\n1,test\n", "--label-key", "patient"
     )
@@ -192,3 +190,41 @@ def test_options_that_make_no_sense_together(options, message, made, split):
     made([1, 2], ["train", "test"])
     code, text, _ = split(*options)
     assert code == 2 and message in text
+
+
+def test_errors_name_the_file_the_line_and_the_option(made, split, tmp_path):
+    made([0, 0, 1], ["train", "test", "other"])
+    for text, options, message in (
+        (
+            "path,fold\nd/00.png,train\n",
+            (),
+            "l.csv line 1: no column named split; the columns are path, fold; --from-co",
+        ),
+        ("path,split\nd/00.png,train\n", ("--from-column", "set"), "--from-column set: l.csv line 1: no column named"),
+        (
+            "path,split\nd/00.png,train\n\nd/01.png,test\nd/02.png,test\n",
+            (),
+            "l.csv, column split: 1 of 2 patients are",
+        ),
+        ("path,split\nd/00.png,train\n\nd/01.png,test\nd/02.png,test\n", (), "with 2 images, the first is line 2"),
+        ("path,split\nd/00.png,train\n\nd/02.png,strange\n", (), "l.csv, column split line 4: 1 value names no split"),
+        ("path,split\nd/00.png,train\n", (), "l.csv, column split: 1 of 3 images have no value"),
+    ):
+        (tmp_path / "l.csv").write_text(text)
+        code, said, _ = split("--from-file", tmp_path / "l.csv", *options)
+        assert code == 2 and message in said, said
+    for options, message in (
+        (("--from-column", "fold"), "column fold, record 2: 1 value names no split"),
+        (("--from-column", "fold", "--map", "other=test"), "with 2 images, the first is record 0"),
+        (("--from-file", tmp_path / "no"), f"--from-file {tmp_path / 'no'}: there is no such file"),
+        (("--seed", -1), "--seed -1: expected 0 or more"),
+    ):
+        code, said, _ = split(*options)
+        assert code == 2 and message in said, said
+
+
+def test_a_folder_that_is_missing_is_made_and_a_split_is_no_manifest(made, tmp_path, capsys):
+    new = tmp_path / "new" / "s.parquet"
+    assert main(["split", str(made(range(10), ["x"] * 10).path), str(new)]) == 0 and new.exists()
+    assert main(["split", str(new), str(tmp_path / "t")]) == 2
+    assert "s.parquet is a split file and no manifest" in capsys.readouterr().err

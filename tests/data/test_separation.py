@@ -5,9 +5,10 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from radmae_jax.cli import main
 from radmae_jax.data.leakage import prove, seen_of
 from radmae_jax.data.manifest import COLUMNS, Manifest, write_manifest
-from radmae_jax.data.separation import PatientNumbers, patient_numbers, separation, unknown_of
+from radmae_jax.data.separation import PatientNumbers, numbers_of, patient_numbers, separation, unknown_of
 from radmae_jax.data.splits import LeakageError, make_split
 
 
@@ -50,7 +51,7 @@ def test_no_number_at_all_is_unknown_in_every_statement(sources, manifest):
     blind = prove(manifest(sources, pixels=False), split, None, given=False)
     assert blind.images_on_two_sides is None and "of images nobody knows either" in blind.said
     # What is known to be shared is refused all the same.
-    with pytest.raises(LeakageError, match="1 patients and 1 images"):
+    with pytest.raises(LeakageError, match="1 patient and 1 image of"):
         prove(images, split, seen_of(images, split.records("test")[:1]), given=True)
 
 
@@ -66,11 +67,29 @@ def test_some_without_a_number_are_counted(manifest):
 
 
 def test_all_with_a_number_is_as_before(manifest):
-    images = manifest(["id", "labels", "issuer", "id", "id"] * 2)
+    images = manifest(["id", "id", "issuer", "id", "id"] * 2)
     split = make_split(images, fractions=(0.6, 0.2, 0.2))
     found = prove(images, split, seen_of(images, split.records("train")), given=True)
     assert found.pretraining == "proven" and found.patients_known and found.images_without_number == 0
-    assert found.said.startswith("no patient and no image is in two splits; none of the 6 patients")
+    assert found.said.startswith("no patient and no image is in two splits. 6 patients were trained")
     assert patient_numbers(images) == PatientNumbers(10, 0) and unknown_of(PatientNumbers(10, 0)) == ""
     assert "some were indexed without pixels" in separation(PatientNumbers(10, 0), pixels_known=False)
     assert not replace(PatientNumbers(0, 0)).none  # of no image nothing is unknown
+
+
+@pytest.mark.parametrize("sources", [["labels"] * 6 + ["id"] * 3 + ["issuer"], ["id"] * 6 + ["labels"] * 4])
+def test_numbers_of_a_labels_file_and_of_dicom_cannot_be_compared(sources, manifest, capsys):
+    """One person may have a key by each: nothing says proven of all images."""
+    images = manifest(sources)
+    split = make_split(images, fractions=(0.6, 0.2, 0.2))
+    test = sum(record >= 6 for record in split.records("test").tolist())
+    found = prove(images, split, seen_of(images, split.records("train")), given=True)
+    assert not found.patients_known and (found.images_without_number, found.test_images_without_number) == (4, test)
+    assert found.said.startswith(f"for 4 of 10 images ({test} of 2 test images) it is unknown whether their patient is")
+    assert "which cannot be compared; among all others no patient and no image is in two splits" in found.said
+    assert main(["split", str(images.path)]) == 0
+    said = capsys.readouterr().out
+    assert "separation: for 4 of 10 images" in said and "proven" not in said
+    partly = numbers_of(["file", *sources])
+    assert (partly.without, partly.mixed, partly.unknown) == (1, 4, 5)
+    assert "as 1 have no patient number and 4 have their patient number from" in unknown_of(partly)

@@ -56,7 +56,8 @@ def test_sizes_as_people_export_them(text, sizes, ignored, encoding, tmp_path, c
     assert tuple(column.tolist() for column in read.sizes) == sizes
     assert [column.tolist() for column in sizes_named(str(path))] == list(sizes) and capsys.readouterr().out == ""
     lines = "\n".join(read.lines())
-    assert "sizes from columns " + ", ".join(read.used) in lines
+    used = ", ".join(read.used).replace("Height], OriginalImage[Width", "OriginalImage[Width,Height]")
+    assert f"sizes from columns {used}" in lines
     assert f"ignored columns: {ignored}" in lines if ignored else "ignored" not in lines
     assert ("is read as Latin-1" in lines) == (encoding == "cp1252" and not text.isascii())
 
@@ -90,6 +91,8 @@ def test_plan_and_savings_print_what_they_read(tmp_path, capsys):
         ("height,width\n1,0\n", "line 2: width is 0, expected 1 to 1000000"),
         ("rows16,cols16,count\n1,62501,1\n", "line 2: cols16 is 62501, expected 1 to 62500"),
         ("height,width,count\n1,1,-3\n", "line 2: count is -3"),
+        ("deep,wide\n1,2\n", r"none is the height \(height, .*, OriginalImage\[Width,Height\]\)"),
+        ("OriginalImage[Width,Height],h\n1,2,3\n", r"may be the height: OriginalImage\[Width,Height\], h; keep one"),
         ("height,width\n", "no sizes below the header"),
     ],
 )

@@ -116,7 +116,7 @@ def _zip(*names: str) -> bytes:
         (b'path,a\nx,1\ny,"2\nz,3\n', "t.csv line 3: a quote is opened there and never closed"),
         (b'path,a\nx,"1" 2\n', "t.csv line 2: ',' expected after"),
         (b"path,a,a\nx,1,2\n", "t.csv line 1: column names are empty or not distinct: 'a' occurs 2 times"),
-        (b"path,a,\nx,1,\n", "t.csv line 1: column names are empty or not distinct: column 3 of 3 has no name"),
+        (b"path,a,\nx,1,2\n", "t.csv line 1: column names are empty or not distinct: column 3 of 3 has no name"),
         (b"path,a\nx,1\ny\n", "t.csv line 3: 1 cells, expected 2"),
         (b"path,a\nx,1,2\n", "t.csv line 2: 3 cells, expected 2"),
     ],
@@ -124,6 +124,19 @@ def _zip(*names: str) -> bytes:
 def test_other_files_and_malformed_ones_are_named(data, message):
     with pytest.raises(ValueError, match=message):
         read_table(data, "t.csv")
+
+
+def test_an_empty_last_column_is_ignored_and_a_header_of_r_is_named():
+    for text in (b"path,a,\nx,1,\ny,2,\n", b"path,a\nx,1,\ny,2,\n"):
+        table = read_table(text, "t.csv")
+        assert table.columns == ("path", "a") and table.rows == [["x", "1"], ["y", "2"]]
+        assert table.ignored == ("(no name)",)
+    with pytest.raises(ValueError, match="column 3 of 3 has no name"):
+        read_table(b"path,a,\nx,1,\ny,2,3\n", "t.csv")
+    with pytest.raises(ValueError, match=r"line 1: the header has 2 names and every row 3 cells, as R's write\.table"):
+        read_table(b'"path" "a"\n'.replace(b" ", b",") + b'"1","x",2\n"2","y",3\n', "t.csv")
+    with pytest.raises(ValueError, match="line 3: 3 cells, expected 2"):
+        read_table(b"path,a\nx,1\ny,2,3\n", "t.csv")
 
 
 def test_a_table_without_rows_is_named():
@@ -134,6 +147,8 @@ def test_a_table_without_rows_is_named():
 
 def test_values_for_unknown():
     for text in ("", " ", "NA", "n/a", "NaN", "nan", "NULL", "None", "Unknown", "?", "-", ".", "<NA>", "#N/A", " na "):
+        assert is_unknown(text) and is_no_identifier(text), text
+    for text in ("#NULL!", "NaT", "n.a.", "#N/A N/A", "1.#IND", "-1.#IND", "#VALUE!", "#REF!"):
         assert is_unknown(text) and is_no_identifier(text), text
     for text in ("0", "no", "none", "normal", "nano", "--x", "N", "negative"):
         assert not is_unknown(text), text

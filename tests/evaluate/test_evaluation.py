@@ -169,7 +169,7 @@ def test_a_test_patient_in_what_was_seen_is_refused(run, config, labelled, tmp_p
     write_seen(replace(seen, patients=seen.patients | {manifest.patients[record]}), leaking)
     assert main(["evaluate", str(leaking)]) == 2
     assert (
-        "1 patients and 0 images of the test side of manifest.parquet were trained on already"
+        "1 patient and 0 images of the test split of manifest.parquet were trained on already"
         in capsys.readouterr().err
     )
     with pytest.raises(LeakageError, match="1 patients"):

@@ -145,7 +145,7 @@ def test_weights_that_saw_a_test_patient_are_refused(make_weights, small_model, 
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "config.json").touch()  # what makes it a run
     write_seen(seen_of(cases.manifest, cases.split.records("test")[:1]), tmp_path)
-    with pytest.raises(LeakageError, match="1 patients and 1 images of the test side"):
+    with pytest.raises(LeakageError, match="1 patient and 1 image of the test split"):
         probe(tmp_path, features, cases)
 
 
