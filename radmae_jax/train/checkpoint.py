@@ -70,7 +70,11 @@ def open_manager(directory: epath.Path, keep: int, goodness: Goodness, every: in
     ]
     policy = checkpoint_managers.AnyPreservationPolicy(policies)
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=policy, cleanup_tmp_directories=True, best_fn=goodness, best_mode="max"
+        preservation_policy=policy,
+        # In the background; a new place has nothing to clean up, and is removed where the run is refused.
+        cleanup_tmp_directories=directory.is_dir(),
+        best_fn=goodness,
+        best_mode="max",
     )
     return ocp.CheckpointManager(directory, options=options)
 

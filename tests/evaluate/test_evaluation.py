@@ -172,7 +172,7 @@ def test_a_test_patient_in_what_was_seen_is_refused(run, config, labelled, tmp_p
         "1 patient and 0 images of the test split of manifest.parquet were trained on already"
         in capsys.readouterr().err
     )
-    with pytest.raises(LeakageError, match="1 patients"):
+    with pytest.raises(LeakageError, match="1 patient and 0 images"):
         train_run(replace(config, train=replace(config.train, start=str(leaking))), tmp_path / "next", quiet=True)
     assert not (tmp_path / "next" / FILE).exists()
 
