@@ -50,7 +50,6 @@ class Stream:
     header: Codestream
     process: int  # of the start of frame, such as BASELINE
     precision_at: int  # byte that says the bits a sample
-    components: tuple[int, ...]  # identifiers
     segments: tuple[tuple[int, int, int], ...]  # marker, first byte and end of every segment, in order
     scans: tuple[Scan, ...]
     end: int
@@ -110,7 +109,7 @@ def read_stream(data: bytes) -> Stream:
             continue
         if marker == _EOI:
             _refuse_missing(process, components, scans)
-            return Stream(header, process, precision_at, components, tuple(segments), tuple(scans), at + 2)
+            return Stream(header, process, precision_at, tuple(segments), tuple(scans), at + 2)
         if marker in _WITHOUT_LENGTH:
             at += 2
             continue

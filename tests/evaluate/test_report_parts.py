@@ -86,3 +86,10 @@ def test_ticks_are_short_and_exact():
     assert [tick_text(v) for v in values] == [
         "0", "7.5e-4", "5e-4", "0.05", "1", "1,000", "2,500", "32k", "1.5M", "-0.2",
     ]  # fmt: skip
+
+
+def test_every_reason_of_the_quarantine_has_words():
+    from radmae_jax.data import image_error
+    from radmae_jax.evaluate.report import data
+
+    assert data.REASONS.keys() == set(image_error.REASONS)

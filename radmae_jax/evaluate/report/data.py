@@ -18,9 +18,13 @@ from radmae_jax.evaluate.report.words import TIMES
 _ROWS = 20  # values of a column that are shown
 
 REASONS = {  # of the quarantine, in words
+    "archive": "an archive, which is not unpacked",
     "colour": "colour that is no radiograph",
     "constant": "every pixel has the same value",
+    "crashed": "the decoder crashed",
+    "damaged": "compressed pixels with gaps",
     "decode_failed": "the pixels could not be decoded",
+    "link": "a link to a folder, which is not followed",
     "multi_frame": "several frames in one file",
     "no_pixels": "the file has no pixels",
     "not_dicom": "not a DICOM, PNG or JPEG file",
